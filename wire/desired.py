@@ -1,0 +1,284 @@
+"""What a device is told to run: signed documents, artifact manifests, and the state they resolve to.
+
+Decides which of several documents wins (the more specific one, model by model) and what identifies a deployment.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from msgspec import Meta, field
+
+from edgeferry.wire.codec import Message, WireError, canonical, decode
+
+__all__ = [
+    "ArtifactManifest",
+    "BlobRef",
+    "BlobRole",
+    "DesiredDocument",
+    "ManifestBlob",
+    "ModelWish",
+    "SelfTestSpec",
+    "TensorSpec",
+    "Wish",
+    "all_document_path",
+    "block_sha256s",
+    "decode_document",
+    "decode_manifest",
+    "device_document_path",
+    "group_document_path",
+    "manifest_path",
+    "merge_documents",
+]
+
+FORMAT = 1
+STABLE = "stable"
+MAX_DOCUMENT_BYTES = 256 * 1024
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024  # the block hashes of a blob of 6 GB
+
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Name = Annotated[str, Meta(pattern="^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
+Version = Annotated[int, Meta(ge=1, le=2**53)]
+Size = Annotated[int, Meta(ge=0, le=2**40)]
+BlockSize = Annotated[int, Meta(ge=1024, le=1 << 20)]
+
+BlobRole = str
+ROLE_MODEL: BlobRole = "model"
+ROLE_SELFTEST: BlobRole = "selftest"
+
+
+class BlobRef(Message, frozen=True):
+    """Bytes by their name: SHA-256 and size."""
+
+    sha256: Sha256
+    size_bytes: Size
+
+
+class ManifestBlob(Message, frozen=True):
+    """A blob of an artifact.
+
+    Attributes:
+        role: What it is: ``model`` or ``selftest``; a device ignores roles that it does not know.
+        path: File name inside the artifact folder, for people.
+        block_bytes: Size of the blocks whose hashes follow.
+        block_sha256s: Base64 of the blocks' SHA-256 digests, 32 bytes each, in order.
+    """
+
+    role: BlobRole
+    path: str
+    sha256: Sha256
+    size_bytes: Size
+    block_bytes: BlockSize
+    block_sha256s: str
+
+    def digests(self) -> bytes:
+        """Return the blocks' digests, 32 bytes each, in order."""
+        return base64.b64decode(self.block_sha256s)
+
+    def ref(self) -> BlobRef:
+        """Return the blob's name and size."""
+        return BlobRef(sha256=self.sha256, size_bytes=self.size_bytes)
+
+
+class TensorSpec(Message, frozen=True):
+    """An input or output of the model, as its signature names it.
+
+    Attributes:
+        name: The name in the signature, or the tensor's own where there is no signature.
+        datatype: In the Open Inference Protocol's words: FP32, INT8, UINT8, ...
+        shape: Dimensions; -1 where any size is accepted.
+        scale: Real value of one step for quantized tensors; 0.0 for others.
+        zero_point: Quantized value of 0.0.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    scale: float = 0.0
+    zero_point: int = 0
+
+
+class SelfTestSpec(Message, frozen=True):
+    """How near a candidate has to come to the golden outputs of its self-test.
+
+    Attributes:
+        samples: Number of golden inputs.
+        steps: Greatest allowed difference of a quantized output, in steps of its scale.
+        atol: Greatest allowed absolute difference of a float output.
+        rtol: Greatest allowed relative difference of a float output.
+    """
+
+    samples: int
+    steps: int = 4
+    atol: float = 1e-5
+    rtol: float = 1e-4
+
+
+class ArtifactManifest(Message, frozen=True):
+    """``artifact.json``: one immutable model for one profile.
+
+    Attributes:
+        memory_bytes: Peak memory of loading and running it, measured by the converter; 0 when it is unknown.
+        labels: Names of the classes, in the order of the output, where the model has any.
+        preprocessing: How raw data becomes the input; see docs/converter.md.
+        evaluation: What the converter measured; for people and for `status`, never for decisions on a device.
+    """
+
+    format: int
+    name: Name
+    version: Version
+    profile: str
+    scheme: str
+    blobs: tuple[ManifestBlob, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    selftest: SelfTestSpec
+    memory_bytes: Size = 0
+    labels: tuple[str, ...] = ()
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+    evaluation: dict[str, Any] = field(default_factory=dict)
+
+    def blob(self, role: BlobRole) -> ManifestBlob:
+        """Return the blob of ``role``.
+
+        Raises:
+            WireError: There is none.
+        """
+        for blob in self.blobs:
+            if blob.role == role:
+                return blob
+        raise WireError(f"artifact {self.name} {self.version} for {self.profile} has no blob of role {role!r}")
+
+
+class Wish(Message, frozen=True):
+    """What a document says of one model.
+
+    Attributes:
+        versions: The versions to hold on the device.
+        labels: Names that point at one of them; ``stable`` is the one that answers.
+        settings: How to serve it.
+        attempt: Raised by the operator to have a version tried again that has failed before.
+    """
+
+    versions: tuple[Version, ...]
+    labels: dict[str, Version]
+    settings: dict[str, Any] = field(default_factory=dict)
+    attempt: int = 0
+
+
+class DesiredDocument(Message, frozen=True):
+    """A signed document: ``desired/all.json``, ``desired/group/{g}.json`` or ``desired/device/{id}.json``.
+
+    Attributes:
+        models: What is wished, by model name.
+        groups: The groups of the device; only a device's own document says it.
+    """
+
+    format: int
+    models: dict[Name, Wish]
+    groups: tuple[str, ...] = ()
+
+
+class ModelWish(Message, frozen=True):
+    """One model that a device shall run, resolved from its documents and bound to the manifest's bytes."""
+
+    model: Name
+    version: Version
+    manifest: BlobRef
+    attempt: int = 0
+
+    def deployment_id(self) -> str:
+        """Return the SHA-256 of this wish: the identity of the deployment that fulfils it."""
+        return hashlib.sha256(canonical(self)).hexdigest()
+
+
+def all_document_path() -> str:
+    """Return the TUF target path of the document for every device."""
+    return "desired/all.json"
+
+
+def group_document_path(group: str) -> str:
+    """Return the TUF target path of a group's document."""
+    return f"desired/group/{group}.json"
+
+
+def device_document_path(device: str) -> str:
+    """Return the TUF target path of a device's own document."""
+    return f"desired/device/{device}.json"
+
+
+def manifest_path(model: str, version: int, profile: str) -> str:
+    """Return the TUF target path of an artifact's manifest."""
+    return f"models/{model}/{version}/{profile}/artifact.json"
+
+
+def decode_document(data: bytes) -> DesiredDocument:
+    """Return the document that ``data`` spells, with every label pointing at a version that it lists.
+
+    Raises:
+        WireError: Not a document, of a later format, or one whose labels point nowhere.
+    """
+    document = decode(DesiredDocument, data, max_bytes=MAX_DOCUMENT_BYTES)
+    _check_format(document.format, "desired document")
+    for model, wish in document.models.items():
+        astray = sorted(label for label, version in wish.labels.items() if version not in wish.versions)
+        if astray or STABLE not in wish.labels:
+            raise WireError(f"desired document: model {model!r} lists {wish.versions} but labels {wish.labels}")
+    return document
+
+
+def decode_manifest(data: bytes) -> ArtifactManifest:
+    """Return the manifest that ``data`` spells, complete and with as many block hashes as blocks.
+
+    Raises:
+        WireError: Not a manifest, of a later format, without a model or self-test, or with a wrong number of hashes.
+    """
+    manifest = decode(ArtifactManifest, data, max_bytes=MAX_MANIFEST_BYTES)
+    _check_format(manifest.format, "artifact manifest")
+    for role in (ROLE_MODEL, ROLE_SELFTEST):
+        manifest.blob(role)
+    for blob in manifest.blobs:
+        _check_digests(blob)
+    return manifest
+
+
+def _check_format(found: int, what: str) -> None:
+    if found != FORMAT:
+        raise WireError(f"{what}: format {found}, wanted {FORMAT}; update edgeferry on this side")
+
+
+def _check_digests(blob: ManifestBlob) -> None:
+    try:
+        found = len(base64.b64decode(blob.block_sha256s, validate=True))
+    except ValueError as err:
+        raise WireError(f"artifact manifest: block_sha256s of {blob.path!r} is not base64") from err
+    wanted = -(-blob.size_bytes // blob.block_bytes) * 32
+    if found != wanted:
+        raise WireError(f"artifact manifest: {blob.path!r} has {found} bytes of block hashes, wanted {wanted}")
+
+
+def block_sha256s(blocks: Sequence[bytes | memoryview]) -> str:
+    """Return the value of ``ManifestBlob.block_sha256s`` for ``blocks``."""
+    return base64.b64encode(b"".join(hashlib.sha256(block).digest() for block in blocks)).decode()
+
+
+def merge_documents(
+    everyone: DesiredDocument | None, groups: Mapping[str, DesiredDocument], device: DesiredDocument | None
+) -> dict[str, Wish]:
+    """Return what one device shall run, by model: its own document before its groups' before everyone's.
+
+    Raises:
+        WireError: Two groups name the same model.
+    """
+    merged = dict(everyone.models) if everyone else {}
+    named_by: dict[str, str] = {}
+    for group in sorted(groups):
+        for model, wish in groups[group].models.items():
+            if model in named_by:
+                raise WireError(f"groups {named_by[model]!r} and {group!r} both name model {model!r} for one device")
+            named_by[model] = group
+            merged[model] = wish
+    if device:
+        merged.update(device.models)
+    return merged
