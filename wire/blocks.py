@@ -13,6 +13,8 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+from msgspec import field
+
 from edgeferry.wire.codec import Message, WireError, decode
 from edgeferry.wire.desired import Sha256
 
@@ -35,18 +37,7 @@ _VERSION = 1
 _MAX_REQUEST_BYTES = 16 * 1024
 
 
-class BlockRequest(
-    Message,
-    rename={
-        "transfer": "t",
-        "origin": "oid",
-        "sha256": "sha",
-        "block_bytes": "s",
-        "first": "o",
-        "count": "n",
-        "bitmap": "b",
-    },
-):
+class BlockRequest(Message, frozen=True):
     """What a device asks an origin for: a run of blocks, or the set bits of a bitmap that begins at ``first``.
 
     Attributes:
@@ -62,13 +53,13 @@ class BlockRequest(
     """
 
     v: int
-    transfer: int
-    sha256: Sha256
-    block_bytes: int
-    first: int
-    count: int
-    bitmap: str = ""
-    origin: str = ""
+    transfer: int = field(name="t")
+    sha256: Sha256 = field(name="sha")
+    block_bytes: int = field(name="s")
+    first: int = field(name="o")
+    count: int = field(name="n")
+    bitmap: str = field(default="", name="b")
+    origin: str = field(default="", name="oid")
     again: bool = False
 
     def indices(self) -> list[int]:
