@@ -140,9 +140,13 @@ class Info(Message, frozen=True):
 
 
 class Result(Message, frozen=True):
-    """How the last deployment of a model ended."""
+    """How the last deployment of a model ended.
 
-    deployment: Sha256
+    Attributes:
+        deployment: SHA-256 of the wish; empty when the wish could not be bound to an artifact.
+    """
+
+    deployment: str
     version: int
     outcome: Outcome
     ended_ms: int

@@ -1,0 +1,222 @@
+"""``agent.yaml`` and what it becomes: `AgentConfig`, frozen and validated; and the making of one from a token.
+
+id: kitchen                      # also the MQTT user name and client id
+profile: raspberry-pi-4
+state_dir: /var/lib/edgeferry
+broker:
+urls: [mqtts://broker.local:8883]   # tried in turn
+password_file: /var/lib/edgeferry/identity/password
+ca_file: /var/lib/edgeferry/identity/ca.pem   # leave out for the system's own certificates
+trust:
+root_file: /var/lib/edgeferry/identity/root.json   # or root_sha256: the fingerprint of the first root
+listen:
+http: 127.0.0.1:8501                # leave out to listen on the Unix socket alone
+"""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import yaml
+
+from edgeferry.agent.errors import ConfigError
+from edgeferry.agent.fsops import Disk
+from edgeferry.device_profiles import DeviceProfile, ProfileError, load_profile
+from edgeferry.device_profiles.profile import Range
+from edgeferry.device_profiles.reader import read
+from edgeferry.device_profiles.yaml_tree import Node, parse_tree
+from edgeferry.wire.codec import WireError
+from edgeferry.wire.joining import JoinToken, parse_token
+from edgeferry.wire.topics import DEFAULT_ROOT, check_id, check_root
+
+__all__ = ["AgentConfig", "BrokerUrl", "load_config", "write_config"]
+
+_MAX_CONFIG_BYTES = 64 * 1024
+_DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+_ROOT_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerUrl:
+    """Where a broker listens."""
+
+    host: str
+    port: int
+    tls: bool
+
+    def __str__(self) -> str:
+        """Return it as a URL."""
+        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Broker:
+    urls: tuple[str, ...]
+    password_file: str
+    ca_file: str = ""
+    topic_root: str = DEFAULT_ROOT
+    max_packet_bytes: Annotated[int, Range(16 * 1024, 256 << 20)] = 128 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Trust:
+    root_file: str = ""
+    root_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Listen:
+    http: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    id: str
+    profile: str
+    state_dir: str
+    broker: _Broker
+    trust: _Trust
+    groups: tuple[str, ...] = ()
+    listen: _Listen = field(default_factory=_Listen)
+    telemetry_interval_s: Annotated[int, Range(1, 3600)] = 10
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """What an agent is told about itself.
+
+    Attributes:
+        groups: As the token said; the signed documents decide, these are shown until they have arrived.
+        password: Of the device at the broker; never logged.
+        root: The TUF root that trust begins with; empty when ``root_sha256`` names the one to take from the broker.
+        http: ``host:port`` of the REST server, or empty.
+        max_packet_bytes: The largest MQTT message that the broker passes on.
+    """
+
+    id: str
+    profile: DeviceProfile
+    groups: tuple[str, ...]
+    state_dir: Path
+    brokers: tuple[BrokerUrl, ...]
+    password: str = field(repr=False)
+    ca_file: Path | None
+    topic_root: str
+    max_packet_bytes: int
+    root: bytes = field(repr=False)
+    root_sha256: str
+    http: str
+    telemetry_interval_s: int
+
+
+def load_config(path: Path) -> AgentConfig:
+    """Return the configuration in ``path`` with everything that it refers to.
+
+    Raises:
+        ConfigError: It cannot be read, has an unknown key, or a value that cannot be used.
+    """
+    try:
+        file = read(_File, Node(parse_tree(_read(path, "the configuration"), str(path)), str(path), 1))
+        profile = load_profile(file.profile)
+        check_id(file.id, what=f"{path}: id")
+        check_root(file.broker.topic_root)
+    except (ProfileError, WireError) as err:
+        raise ConfigError(str(err)) from err
+    return AgentConfig(
+        id=file.id,
+        profile=profile,
+        groups=file.groups,
+        state_dir=Path(file.state_dir),
+        brokers=_broker_urls(file.broker.urls, path),
+        password=_read(Path(file.broker.password_file), "the password").decode().strip(),
+        ca_file=Path(file.broker.ca_file) if file.broker.ca_file else None,
+        topic_root=file.broker.topic_root,
+        max_packet_bytes=file.broker.max_packet_bytes,
+        root=_root(file.trust, path),
+        root_sha256=file.trust.root_sha256,
+        http=file.listen.http,
+        telemetry_interval_s=file.telemetry_interval_s,
+    )
+
+
+def write_config(token_text: str, state_dir: Path, output: Path, *, http: str, disk: Disk) -> JoinToken:
+    """Write ``output`` and the credentials below ``state_dir/identity`` from a joining token; return the token.
+
+    Raises:
+        ConfigError: The token is cut or names a profile that is not known.
+        StoreError: The disk refused.
+    """
+    try:
+        token = parse_token(token_text)
+        load_profile(token.profile)
+        root = base64.b64decode(token.root, validate=True)
+    except (WireError, ProfileError, binascii.Error) as err:
+        raise ConfigError(str(err)) from err
+    identity = state_dir.absolute() / "identity"
+    disk.make_directory(identity)
+    disk.write(identity / "password", token.password.encode() + b"\n")
+    disk.write(identity / "root.json", root)
+    if token.ca_pem:
+        disk.write(identity / "ca.pem", token.ca_pem.encode())
+    disk.write(output.absolute(), _rendered(token, state_dir.absolute(), http))
+    return token
+
+
+def _rendered(token: JoinToken, state_dir: Path, http: str) -> bytes:
+    identity = state_dir / "identity"
+    broker = {"urls": list(token.brokers), "password_file": str(identity / "password")}
+    if token.ca_pem:
+        broker["ca_file"] = str(identity / "ca.pem")
+    if token.topic_root != DEFAULT_ROOT:
+        broker["topic_root"] = token.topic_root
+    content = {
+        "id": token.id,
+        "profile": token.profile,
+        **({"groups": list(token.groups)} if token.groups else {}),
+        "state_dir": str(state_dir),
+        "broker": broker,
+        "trust": {"root_file": str(identity / "root.json")},
+        **({"listen": {"http": http}} if http else {}),
+    }
+    return yaml.safe_dump(content, sort_keys=False).encode()
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as err:
+        raise ConfigError(f"cannot read {what} from {path}: {err.strerror}") from err
+    if len(data) > _MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path}: {len(data)} bytes, wanted at most {_MAX_CONFIG_BYTES}")
+    return data
+
+
+def _broker_urls(urls: tuple[str, ...], path: Path) -> tuple[BrokerUrl, ...]:
+    if not urls:
+        raise ConfigError(f"{path}: broker.urls is empty; wanted one such as mqtts://broker.local:8883")
+    return tuple(_broker_url(url, path) for url in urls)
+
+
+def _broker_url(url: str, path: Path) -> BrokerUrl:
+    wanted = "wanted mqtt://host:port or mqtts://host:port, without a password"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as err:
+        raise ConfigError(f"{path}: broker.urls: {url!r} is not a URL; {wanted}") from err
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.username is not None:
+        raise ConfigError(f"{path}: broker.urls: cannot use {parts.scheme}://{parts.hostname or ''}; {wanted}")
+    return BrokerUrl(parts.hostname, port or _DEFAULT_PORTS[parts.scheme], parts.scheme == "mqtts")
+
+
+def _root(trust: _Trust, path: Path) -> bytes:
+    if bool(trust.root_file) == bool(trust.root_sha256):
+        raise ConfigError(f"{path}: trust wants either root_file or root_sha256")
+    if trust.root_sha256:
+        if not _ROOT_SHA256.fullmatch(trust.root_sha256):
+            raise ConfigError(f"{path}: trust.root_sha256 wants 64 hexadecimal digits")
+        return b""
+    return _read(Path(trust.root_file), "the first trusted root")

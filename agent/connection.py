@@ -1,0 +1,306 @@
+"""The agent's MQTT connection: bytes in, events out.
+
+A thread of its own connects, waits for the end of the connection, and connects again with growing, jittered pauses,
+going through the brokers in turn and falling back from MQTT 5 to 3.1.1 where a broker refuses it (also by closing
+without an answer). paho's callbacks only put into queues: an exception in one of them would end its thread while
+the client goes on saying that it is connected.
+"""
+
+import logging
+import random
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edgeferry.agent.config import BrokerUrl
+from edgeferry.agent.inbox import Acknowledged, Connected, Disconnected, Received
+
+__all__ = ["Connection", "ConnectionSettings"]
+
+logger = logging.getLogger(__name__)
+
+KEEPALIVE_S = 30  # brokers drop us after 1.5 times this (MQTT 3.1.1, 3.1.2.10)
+CONNECT_TIMEOUT_S = 10.0
+FIRST_PAUSE_S = 0.5
+MAX_PAUSE_S = 60.0
+STABLE_S = 30.0  # a connection that lasted this long resets the pause
+WILL_DELAY_S = 10
+MAX_OUTSTANDING = 512  # messages that paho holds for us; it has no bound of its own
+MAX_RECEIVED_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSettings:
+    """Whom to connect to, as whom, and what to say when we vanish.
+
+    Attributes:
+        will_topic: Where the broker says ``offline`` for us.
+        subscriptions: Filters with their QoS, taken up on every connect.
+        inference_prefixes: Topics below these go to ``on_inference`` and not through the main loop.
+    """
+
+    client_id: str
+    brokers: tuple[BrokerUrl, ...]
+    password: str = field(repr=False)
+    ca_file: Path | None
+    will_topic: str
+    subscriptions: tuple[tuple[str, int], ...]
+    inference_prefixes: tuple[str, ...] = ()
+
+
+class Connection:
+    """One connection at a time, for ever, until it is stopped.
+
+    Args:
+        settings: Whom, as whom, and what.
+        emit: Takes events from any thread; must not block for long.
+        on_inference: Takes inference messages from the network thread; must not block.
+    """
+
+    def __init__(
+        self,
+        settings: ConnectionSettings,
+        emit: Callable[[object], None],
+        on_inference: Callable[[Received], None],
+    ) -> None:
+        self._settings = settings
+        self._emit = emit
+        self._on_inference = on_inference
+        self._stopping = threading.Event()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="connection", daemon=True)
+        self._client: mqtt.Client | None = None
+        self._accepted = False
+        self._outstanding: set[int] = set()
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._thread.start()
+
+    def stop(self, last_words: tuple[str, bytes], timeout_s: float = 3.0) -> None:
+        """Say ``last_words`` (topic and retained payload) and disconnect within ``timeout_s``."""
+        self._stopping.set()
+        client = self._client
+        if client and self._accepted:
+            info = client.publish(*last_words, qos=1, retain=True)
+            _wait_published(info, timeout_s)
+            client.disconnect()
+        self._ended.set()
+        self._thread.join(timeout_s)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a broker has accepted us."""
+        return self._accepted
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread that connects lives."""
+        return self._thread.is_alive()
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        correlation: bytes = b"",
+        expiry_s: int = 0,
+    ) -> int | None:
+        """Hand a message to the network thread; from any thread.
+
+        Returns:
+            The number that its `Acknowledged` will name, or None when it was not taken: there is no connection, or
+            too much is waiting.
+        """
+        client = self._client
+        if client is None or not self._accepted or len(self._outstanding) >= MAX_OUTSTANDING:
+            return None
+        properties = _publish_properties(client, correlation, expiry_s)
+        with self._lock:
+            info = client.publish(topic, payload, qos=qos, retain=retain, properties=properties)
+            if info.rc != mqtt.MQTT_ERR_SUCCESS:
+                return None
+            self._outstanding.add(info.mid)
+        return info.mid
+
+    # The connecting thread
+
+    def _run(self) -> None:
+        attempts = [(url, v) for url in self._settings.brokers for v in (mqtt.MQTTv5, mqtt.MQTTv311)]
+        pause_s, turn = FIRST_PAUSE_S, 0
+        while not self._stopping.is_set():
+            url, protocol = attempts[turn % len(attempts)]
+            began_s = time.monotonic()
+            reason, accepted = self._connect_once(url, protocol)
+            if self._stopping.is_set():
+                return
+            self._emit(Disconnected(reason))
+            if not accepted:
+                turn += 1
+            if time.monotonic() - began_s > STABLE_S:
+                pause_s = FIRST_PAUSE_S
+            self._stopping.wait(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
+            pause_s = min(pause_s * 2, MAX_PAUSE_S)
+
+    def _connect_once(self, url: BrokerUrl, protocol: MQTTProtocolVersion) -> tuple[str, bool]:
+        """Live through one connection; return why it ended and whether it had been accepted."""
+        attempt = _Attempt(self, url, protocol)
+        self._ended.clear()
+        try:
+            client = attempt.make_client()
+            self._client = client
+            attempt.connect(client)
+        except (OSError, ValueError) as err:
+            return f"{url}: {err}", False
+        client.loop_start()
+        if not attempt.answered.wait(CONNECT_TIMEOUT_S):
+            attempt.reason = f"{url}: no answer within {CONNECT_TIMEOUT_S:.0f} s"
+        else:
+            self._ended.wait()
+        was_accepted, self._accepted = attempt.accepted, False
+        client.disconnect()
+        client.loop_stop()
+        with self._lock:
+            self._outstanding.clear()
+        return attempt.reason, was_accepted
+
+    # From the network thread
+
+    def _accept(self, event: Connected, client: mqtt.Client) -> None:
+        client.subscribe(list(self._settings.subscriptions))
+        self._accepted = True
+        self._emit(event)
+
+    def _end(self) -> None:
+        self._accepted = False
+        self._ended.set()
+
+    def _published(self, message_id: int) -> None:
+        with self._lock:
+            self._outstanding.discard(message_id)
+        self._emit(Acknowledged(message_id))
+
+    def _received(self, message: Received) -> None:
+        if message.topic.startswith(self._settings.inference_prefixes):
+            self._on_inference(message)
+        else:
+            self._emit(message)
+
+
+class _Attempt:
+    """One try with one broker and one protocol, and the callbacks that belong to it."""
+
+    def __init__(self, owner: Connection, url: BrokerUrl, protocol: MQTTProtocolVersion) -> None:
+        self.answered = threading.Event()
+        self.accepted = False
+        self.reason = f"{url}: the connection was closed"
+        self._owner = owner
+        self._url = url
+        self._protocol = protocol
+
+    def make_client(self) -> mqtt.Client:
+        settings = self._owner._settings  # noqa: SLF001 - the other half of Connection
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=settings.client_id,
+            protocol=self._protocol,
+            reconnect_on_failure=False,
+        )
+        client.username_pw_set(settings.client_id, settings.password)
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        client.max_inflight_messages_set(20)
+        if self._url.tls:
+            client.tls_set_context(ssl.create_default_context(cafile=settings.ca_file))
+        client.will_set(settings.will_topic, b"offline", qos=1, retain=True, properties=self._will_properties())
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        return client
+
+    def connect(self, client: mqtt.Client) -> None:
+        properties = None
+        if self._protocol == mqtt.MQTTv5:
+            properties = Properties(PacketTypes.CONNECT)
+            properties.SessionExpiryInterval = WILL_DELAY_S + 5  # a will is not delayed beyond its session
+            properties.MaximumPacketSize = MAX_RECEIVED_BYTES
+        client.connect(self._url.host, self._url.port, KEEPALIVE_S, properties=properties, **self._clean_start())
+
+    def _clean_start(self) -> dict[str, Any]:
+        return {"clean_start": True} if self._protocol == mqtt.MQTTv5 else {}
+
+    def _will_properties(self) -> Properties | None:
+        if self._protocol != mqtt.MQTTv5:
+            return None
+        properties = Properties(PacketTypes.WILLMESSAGE)
+        properties.WillDelayInterval = WILL_DELAY_S
+        return properties
+
+    def _on_connect(
+        self, client: mqtt.Client, _userdata: object, _flags: object, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        if code.is_failure:
+            self.reason = f"{self._url}: {code}"
+        else:
+            self.accepted = True
+            limit = int(getattr(properties, "MaximumPacketSize", 0) or 0)
+            self._owner._accept(Connected(str(self._url), int(self._protocol), limit), client)  # noqa: SLF001
+        self.answered.set()
+
+    def _on_disconnect(
+        self, _client: mqtt.Client, _userdata: object, _flags: object, code: ReasonCode, _properties: object
+    ) -> None:
+        if self.accepted:
+            self.reason = f"{self._url}: {code}"
+        self._owner._end()  # noqa: SLF001
+        self.answered.set()
+
+    def _on_message(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
+        properties = message.properties
+        expiry_s = getattr(properties, "MessageExpiryInterval", None)
+        self._owner._received(  # noqa: SLF001
+            Received(
+                topic=message.topic,
+                payload=message.payload,
+                reply_to=getattr(properties, "ResponseTopic", ""),
+                correlation=getattr(properties, "CorrelationData", b""),
+                deadline_ms=int((time.time() + expiry_s) * 1000) if expiry_s else 0,
+                retained=message.retain,
+            )
+        )
+
+    def _on_publish(
+        self, _client: mqtt.Client, _userdata: object, mid: int, _code: ReasonCode, _properties: Properties
+    ) -> None:
+        self._owner._published(mid)  # noqa: SLF001
+
+
+def _publish_properties(client: mqtt.Client, correlation: bytes, expiry_s: int) -> Properties | None:
+    if client.protocol != mqtt.MQTTv5 or not (correlation or expiry_s):
+        return None
+    properties = Properties(PacketTypes.PUBLISH)
+    if correlation:
+        properties.CorrelationData = correlation
+    if expiry_s:
+        properties.MessageExpiryInterval = expiry_s
+    return properties
+
+
+def _wait_published(info: mqtt.MQTTMessageInfo, timeout_s: float) -> None:
+    try:
+        info.wait_for_publish(timeout_s)
+    except (RuntimeError, ValueError) as err:
+        logger.warning("could not say goodbye: %s", err)

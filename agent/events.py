@@ -1,0 +1,130 @@
+"""What can happen to the lifecycle of models: its input."""
+
+from dataclasses import dataclass
+
+from edgeferry.agent.state import Installed
+from edgeferry.wire.desired import ModelWish
+from edgeferry.wire.messages import Problem
+
+__all__ = [
+    "Activated",
+    "Booted",
+    "Failed",
+    "Faulted",
+    "Fetched",
+    "LifecycleEvent",
+    "Noted",
+    "Restored",
+    "ServingStarted",
+    "Target",
+    "Tick",
+    "TrialPassed",
+    "Verified",
+    "Wished",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A wish and what fulfils it on this device."""
+
+    wish: ModelWish
+    installed: Installed
+
+
+@dataclass(frozen=True, slots=True)
+class Booted:
+    """The agent has started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wished:
+    """Verified metadata says what to run. Models that it does not name are no longer wished.
+
+    Attributes:
+        targets: What can be fulfilled, by model.
+        refusals: What cannot: the wanted version and why, by model.
+    """
+
+    targets: dict[str, Target]
+    refusals: dict[str, tuple[int, Problem]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """All blobs of the deployment are here."""
+
+    deployment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """All blobs of the deployment have the hashes that were signed."""
+
+    deployment: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPassed:
+    """The candidate has passed its self-test in the trial process."""
+
+    deployment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Activated:
+    """The serving process answers with the new version."""
+
+    deployment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The serving process answers with the version before, or with none where none was before."""
+
+    deployment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What the deployment waits for did not succeed."""
+
+    deployment: str
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Faulted:
+    """A model is suspected of having harmed the serving process, or fails its users.
+
+    Attributes:
+        proven: True when it cannot have been anything else (a segmentation fault in its invocation, say); a watched
+            model is then rolled back at once. Otherwise it takes ``MAX_CRASHES`` of them.
+    """
+
+    model: str
+    problem: Problem
+    proven: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServingStarted:
+    """The serving process is up and empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """The spool holds every event up to ``seq``."""
+
+    seq: int
+
+
+LifecycleEvent = (
+    Booted | Wished | Fetched | Verified | TrialPassed | Activated | Restored | Failed | Faulted
+    | ServingStarted | Tick | Noted
+)  # fmt: skip

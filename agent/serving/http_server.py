@@ -1,0 +1,177 @@
+"""An HTTP server for a machine with little memory: a thread per connection, bounded in every direction.
+
+Decides who is let in when it is full: the connection that has been silent for the longest goes first, so that idle or
+half-open clients, however many, never keep a good request out.
+"""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from edgeferry.agent.serving.connection import Connection, Limits
+from edgeferry.agent.serving.http_message import Head, HttpError, Request, Response
+
+__all__ = ["HttpServer", "Listener", "error_response"]
+
+logger = logging.getLogger(__name__)
+
+_RETRY_AFTER_S = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listening socket.
+
+    Attributes:
+        trusted: Whether what comes through it may change what is served.
+    """
+
+    socket: socket.socket
+    trusted: bool
+
+
+def error_response(status: int, detail: str, **more: str) -> Response:
+    """Return an error as every protocol of ours spells it: ``{"error": ...}``."""
+    headers = {"Retry-After": str(_RETRY_AFTER_S)} if status in {429, 503} else {}
+    return Response(status, [msgspec.json.encode({"error": detail, **more})], headers=headers)
+
+
+class HttpServer:
+    """Serves requests from any number of listeners through one handler, which many threads call at once."""
+
+    def __init__(
+        self, listeners: Sequence[Listener], handle: Callable[[Request], Response], limits: Limits | None = None
+    ) -> None:
+        self._listeners = listeners
+        self._handle = handle
+        self._limits = limits or Limits()
+        self._lock = threading.Lock()
+        self._silent_since: dict[Connection, float] = {}  # all connections; infinity while a request is being served
+        self._body_bytes = 0
+        self._stopping = False
+
+    def start(self) -> None:
+        """Accept connections from now on."""
+        for listener in self._listeners:
+            threading.Thread(target=self._accept, args=(listener,), name="accept", daemon=True).start()
+
+    def stop(self, grace_s: float) -> None:
+        """Accept no more, let running requests finish for ``grace_s`` and end all connections."""
+        self._stopping = True
+        for listener in self._listeners:
+            listener.socket.shutdown(socket.SHUT_RDWR)
+            listener.socket.close()
+        deadline = time.monotonic() + grace_s
+        while self._abort_silent() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def _abort_silent(self) -> int:
+        with self._lock:
+            connections = dict(self._silent_since)
+        for connection, since in connections.items():
+            if since != float("inf"):
+                connection.abort()
+        return len(connections)
+
+    def _accept(self, listener: Listener) -> None:
+        while not self._stopping:
+            try:
+                sock, _ = listener.socket.accept()
+            except OSError as err:
+                if self._stopping:
+                    return
+                logger.warning("accepting a connection failed: %s", err)
+                time.sleep(0.1)  # out of descriptors, most likely: some will come back
+                continue
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._admit(sock, listener)
+
+    def _admit(self, sock: socket.socket, listener: Listener) -> None:
+        connection = Connection(sock, self._limits)
+        with self._lock:
+            full = len(self._silent_since) >= self._limits.connections
+            oldest = min(self._silent_since, key=self._silent_since.__getitem__) if full else None
+            if oldest is not None and self._silent_since[oldest] != float("inf"):
+                oldest.abort()
+                del self._silent_since[oldest]
+                full = False
+            if not full:
+                self._silent_since[connection] = time.monotonic()
+        if full:
+            self._refuse(connection)
+            return
+        threading.Thread(target=self._serve, args=(connection, listener.trusted), name="client", daemon=True).start()
+
+    def _refuse(self, connection: Connection) -> None:
+        try:
+            connection.write(error_response(503, "all connections are busy"), keep_alive=False)
+        except OSError as err:
+            logger.debug("a refused client went before its answer: %s", err)
+        connection.close()
+
+    def _serve(self, connection: Connection, trusted: bool) -> None:  # noqa: FBT001 - handed on by Thread
+        try:
+            while self._serve_one(connection, trusted=trusted):
+                pass
+        except HttpError as err:
+            self._end_with(connection, error_response(err.status, str(err)))
+        except OSError as err:
+            logger.debug("a connection broke: %s", err)
+        finally:
+            with self._lock:
+                self._silent_since.pop(connection, None)
+            connection.close()
+
+    def _serve_one(self, connection: Connection, *, trusted: bool) -> bool:
+        head = connection.read_head()
+        if head is None:
+            return False
+        self._reserve(head.content_length)
+        try:
+            body = connection.read_body(head)
+            if not self._set_busy(connection, busy=True):
+                return False  # chosen to make room for another client; its answer would reach nobody
+            response = self._answer(head, body, trusted=trusted)
+            keep_alive = head.keep_alive and not self._stopping
+            connection.write(response, keep_alive=keep_alive)
+        finally:
+            with self._lock:
+                self._body_bytes -= head.content_length
+        return keep_alive and self._set_busy(connection, busy=False)
+
+    def _answer(self, head: Head, body: bytearray, *, trusted: bool) -> Response:
+        request = Request(head.method, head.path, head.headers, body, trusted)
+        try:
+            return self._handle(request)
+        except Exception:  # the outermost frame of a request: the client is told, the others go on
+            logger.exception("%s /%s failed", head.method, "/".join(head.path)[:200])
+            return error_response(500, "internal error; see the log of the serving process")
+
+    def _reserve(self, size: int) -> None:
+        if size > self._limits.body_bytes:
+            raise HttpError(413, f"the body has {size} bytes, allowed are {self._limits.body_bytes}")
+        with self._lock:
+            if self._body_bytes + size > self._limits.bodies_bytes:
+                raise HttpError(503, "too many large requests at the same time")
+            self._body_bytes += size
+
+    def _set_busy(self, connection: Connection, *, busy: bool) -> bool:
+        with self._lock:
+            if connection not in self._silent_since:
+                return False
+            self._silent_since[connection] = float("inf") if busy else time.monotonic()
+        return True
+
+    def _end_with(self, connection: Connection, response: Response) -> None:
+        try:
+            connection.write(response, keep_alive=False)
+        except OSError as err:
+            logger.debug("a client went before its answer: %s", err)
+            return
+        connection.linger()

@@ -1,0 +1,110 @@
+"""Events on disk until a broker has acknowledged them, and for a while after, so that they can be said again.
+
+    spool/<first seq, 12 digits>.jsonl    a segment: one event per line, in order
+    spool/acknowledged                    the newest seq that a broker has taken
+Segments are only appended to. A line that a crash has cut is removed at the next start: its event was not counted
+as spooled and comes again from the saved state. When all segments are full the oldest is removed, and that is
+itself an event.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgeferry.agent.fsops import Disk
+from edgeferry.wire.codec import WireError, decode, encode
+from edgeferry.wire.messages import Event
+
+__all__ = ["Spool"]
+
+SEGMENT_EVENTS = 256
+MAX_SEGMENTS = 48  # 12,288 events, about 3 MB
+
+
+class Spool:
+    """The event spool; owned by the main loop.
+
+    Attributes:
+        last_seq: The newest event in it; 0 for none.
+        acknowledged_seq: The newest event that a broker has taken.
+        dropped: Events removed since the start because there was no room.
+    """
+
+    def __init__(self, directory: Path, disk: Disk) -> None:
+        self.last_seq = 0
+        self.acknowledged_seq = 0
+        self.dropped = 0
+        self._directory = directory
+        self._disk = disk
+        self._counts: dict[int, int] = {}  # events in each segment, by its first seq
+
+    def open(self) -> None:
+        """Read what is there and mend what a crash has cut."""
+        self._disk.make_directory(self._directory)
+        for path in sorted(self._directory.glob("*.jsonl")):
+            events = self._mend(path)
+            self._counts[int(path.stem)] = len(events)
+            self.last_seq = max([self.last_seq, *(event.seq for event in events)])
+        self.acknowledged_seq = min(self._read_acknowledged(), self.last_seq)
+
+    def append(self, events: tuple[Event, ...]) -> None:
+        """Add ``events``, lasting; those that are already there are left out."""
+        for event in events:
+            if event.seq > self.last_seq:
+                self._disk.append(self._segment_for(event.seq), encode(event) + b"\n")
+                self._counts[max(self._counts)] += 1
+                self.last_seq = event.seq
+        self._drop_oldest()
+
+    def after(self, seq: int) -> Iterator[Event]:
+        """Yield the events with a greater number than ``seq``, in order."""
+        firsts = sorted(self._counts)
+        for first, following in zip(firsts, [*firsts[1:], None], strict=True):
+            if following is None or following > seq + 1:
+                yield from (event for event in _read(self._path(first)) if event.seq > seq)
+
+    def acknowledge(self, seq: int) -> None:
+        """Note that a broker has taken every event up to ``seq``."""
+        if seq > self.acknowledged_seq:
+            self.acknowledged_seq = seq
+            self._disk.write(self._directory / "acknowledged", str(seq).encode())
+
+    def _segment_for(self, seq: int) -> Path:
+        newest = max(self._counts, default=None)
+        if newest is None or self._counts[newest] >= SEGMENT_EVENTS:
+            self._counts[seq] = 0
+            newest = seq
+        return self._path(newest)
+
+    def _drop_oldest(self) -> None:
+        while len(self._counts) > MAX_SEGMENTS:
+            oldest = min(self._counts)
+            self._disk.remove(self._path(oldest))
+            self.dropped += self._counts.pop(oldest)
+
+    def _mend(self, path: Path) -> list[Event]:
+        events = _read(path)
+        whole = sum(len(line) + 1 for line in path.read_bytes().split(b"\n")[: len(events)])
+        if whole != path.stat().st_size:
+            self._disk.truncate(path, whole)
+        return events
+
+    def _read_acknowledged(self) -> int:
+        try:
+            return int((self._directory / "acknowledged").read_bytes())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def _path(self, first: int) -> Path:
+        return self._directory / f"{first:012}.jsonl"
+
+
+def _read(path: Path) -> list[Event]:
+    """Return the events of a segment up to the first line that is not whole."""
+    events: list[Event] = []
+    *lines, _cut = path.read_bytes().split(b"\n")
+    for line in lines:
+        try:
+            events.append(decode(Event, line))
+        except WireError:
+            break
+    return events

@@ -1,0 +1,250 @@
+"""Blobs, partial blobs, state and trusted metadata on disk.
+
+    state                      one file with a checksum
+    blobs/<sha256>             immutable; a file here had its hash checked
+    partial/<sha256>           room for the whole blob, filled block by block
+    partial/<sha256>.map       block size, then one bit per block that has been synced
+    tuf/<role>.json            metadata that was verified
+    models/<name>/active       link for people, derived from the state
+Every change goes through `fsops.Disk`.
+"""
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeferry.agent.errors import BlobMismatchError, DiskFullError, StoreError
+from edgeferry.agent.fsops import Disk
+from edgeferry.agent.state import AgentState, decode_state, encode_state
+from edgeferry.agent.transfer import BlockMap, Want, Write
+from edgeferry.wire.desired import BlobRef
+
+__all__ = ["Partial", "Store", "room_needed"]
+
+SYNC_BYTES = 1 << 20  # at most this much is fetched again after a crash
+FLOOR_BYTES = 64 << 20
+FLOOR_SHARE = 0.05
+READ_BYTES = 1 << 20
+
+_MAP_HEADER = struct.Struct(">4sI")
+_MAP_MAGIC = b"EFM1"
+
+
+def room_needed(blob_bytes: int, total_bytes: int) -> int:
+    """Return how much has to be free before ``blob_bytes`` are fetched onto a partition of ``total_bytes``."""
+    return blob_bytes + max(FLOOR_BYTES, int(total_bytes * FLOOR_SHARE))
+
+
+@dataclass(slots=True)
+class Partial:
+    """A blob that is being filled; owned by the main loop."""
+
+    want: Want
+    have: BlockMap
+    descriptor: int
+    unsynced_bytes: int = 0
+
+
+class Store:
+    """The agent's directory. Reading is allowed to every thread; what changes it belongs to the thread named there."""
+
+    def __init__(self, directory: Path, disk: Disk) -> None:
+        self.directory = directory
+        self._disk = disk
+        self._blobs = directory / "blobs"
+        self._partial = directory / "partial"
+        self._tuf = directory / "tuf"
+        self._models = directory / "models"
+
+    def open(self) -> None:
+        """Make the directories and take the lock for the life of this process.
+
+        Raises:
+            AlreadyRunningError: Another agent has the directory.
+            StoreError: It cannot be made or written.
+        """
+        for path in (self.directory, self._blobs, self._partial, self._tuf, self._models):
+            self._disk.make_directory(path)
+        self._disk.lock(self.directory / "lock")
+
+    # State and metadata (main loop)
+
+    def load_state(self) -> AgentState:
+        """Return the state that was saved last, or a fresh one.
+
+        Raises:
+            WireError: The file is there and cannot be believed.
+            StoreError: It cannot be read.
+        """
+        path = self.directory / "state"
+        try:
+            return decode_state(path.read_bytes())
+        except FileNotFoundError:
+            return AgentState()
+        except OSError as err:
+            raise StoreError(f"cannot read {path}: {err.strerror}") from err
+
+    def save_state(self, state: AgentState) -> None:
+        """Save ``state``; when this returns it lasts."""
+        self._disk.write(self.directory / "state", encode_state(state))
+
+    def set_state_aside(self) -> Path:
+        """Move a state file that cannot be believed out of the way and return where it is now."""
+        aside = self.directory / "state.damaged"
+        self._disk.move(self.directory / "state", aside)
+        return aside
+
+    def load_metadata(self) -> dict[str, bytes]:
+        """Return the trusted metadata by file name."""
+        return {path.name: path.read_bytes() for path in self._tuf.iterdir() if not path.name.endswith(".new")}
+
+    def save_metadata(self, files: dict[str, bytes]) -> None:
+        """Replace the trusted metadata, file by file; what is unchanged is not written."""
+        present = self.load_metadata()
+        for name, data in files.items():
+            if present.get(name) != data:
+                self._disk.write(self._tuf / name, data)
+        for name in present.keys() - files.keys():
+            self._disk.remove(self._tuf / name)
+
+    # Blobs (any thread reads)
+
+    def blob_path(self, sha256: str) -> Path:
+        """Return where the blob is, or would be."""
+        return self._blobs / sha256
+
+    def has_blob(self, blob: BlobRef) -> bool:
+        """Tell whether the blob is here, complete and once checked."""
+        try:
+            return self.blob_path(blob.sha256).stat().st_size == blob.size_bytes
+        except FileNotFoundError:
+            return False
+
+    def read_blob(self, blob: BlobRef) -> bytes | None:
+        """Return a small blob's bytes, checked against its hash, or None when it is not here or damaged."""
+        if not self.has_blob(blob):
+            return None
+        data = self.blob_path(blob.sha256).read_bytes()
+        return data if hashlib.sha256(data).hexdigest() == blob.sha256 else None
+
+    def check_blob(self, blob: BlobRef) -> None:
+        """Read a blob and compare its hash; one that is still partial becomes a blob when it is right.
+
+        Called by the worker when the main loop has closed the partial blob.
+
+        Raises:
+            BlobMismatchError: It has other bytes; it was removed, so that it is fetched anew.
+            StoreError: It is not there or cannot be read.
+        """
+        place = self.blob_path(blob.sha256)
+        path = place if place.exists() else self._partial / blob.sha256
+        if _sha256_of(path) != blob.sha256:
+            self._disk.remove(path)
+            self.drop_partial(blob.sha256)
+            raise BlobMismatchError(f"blob {blob.sha256} has other bytes than its name says; it was removed")
+        if path != place:
+            self._disk.move(path, place)
+            self._disk.remove(self._map_path(blob.sha256))
+
+    # Partial blobs (main loop)
+
+    def open_partial(self, want: Want) -> Partial:
+        """Return the blob as far as it is here; room for all of it is reserved.
+
+        Raises:
+            DiskFullError: The partition would be left with less than its floor.
+        """
+        path = self._partial / want.blob.sha256
+        have = self._read_map(want) if path.exists() and path.stat().st_size == want.blob.size_bytes else None
+        if have is None:
+            self._check_room(want.blob.size_bytes)
+            self._disk.remove(self._map_path(want.blob.sha256))
+            self._disk.allocate(path, want.blob.size_bytes)
+            have = BlockMap(want.blocks)
+        return Partial(want, have, self._disk.open_for_blocks(path))
+
+    def write_block(self, partial: Partial, write: Write) -> None:
+        """Write a block; every MiB what was written is synced, then noted in the map."""
+        self._disk.write_at(partial.descriptor, write.data, write.offset)
+        partial.unsynced_bytes += len(write.data)
+        if partial.unsynced_bytes >= SYNC_BYTES:
+            self.sync_partial(partial)
+
+    def sync_partial(self, partial: Partial) -> None:
+        """Make what was written last, then note it in the map."""
+        self._disk.sync(partial.descriptor)
+        header = _MAP_HEADER.pack(_MAP_MAGIC, partial.want.block_bytes)
+        self._disk.write(self._map_path(partial.want.blob.sha256), header + partial.have.to_bytes())
+        partial.unsynced_bytes = 0
+
+    def close_partial(self, partial: Partial) -> None:
+        """Sync what is there and close the file."""
+        try:
+            if partial.unsynced_bytes:
+                self.sync_partial(partial)
+        finally:
+            self._disk.close(partial.descriptor)
+
+    def drop_partial(self, sha256: str) -> None:
+        """Forget what has arrived of a blob."""
+        self._disk.remove(self._map_path(sha256))
+        self._disk.remove(self._partial / sha256)
+
+    # Room
+
+    def collect(self, kept: set[str]) -> int:
+        """Remove every blob and partial blob that is not in ``kept``, and left-over files; return how many."""
+        removed = 0
+        for folder in (self._blobs, self._partial):
+            for path in folder.iterdir():
+                if path.name.removesuffix(".map") not in kept:
+                    self._disk.remove(path)
+                    removed += 1
+        return removed
+
+    def link_models(self, active: dict[str, str]) -> None:
+        """Make ``models/<name>/active`` point at the blob of each active model and remove the others."""
+        for path in self._models.iterdir():
+            if path.name not in active:
+                self._disk.remove(path / "active")
+                self._disk.remove_directory(path)
+        for name, sha256 in active.items():
+            path = self._models / name / "active"
+            target = f"../../blobs/{sha256}"
+            if not path.is_symlink() or str(path.readlink()) != target:
+                self._disk.make_directory(path.parent)
+                self._disk.link(path, target)
+
+    def _check_room(self, blob_bytes: int) -> None:
+        usage = self._disk.usage(self.directory)
+        needed = room_needed(blob_bytes, usage.total_bytes)
+        if usage.free_bytes < needed:
+            floor = (needed - blob_bytes) >> 20
+            raise DiskFullError(
+                f"{self.directory}: {usage.free_bytes >> 20} MiB free, wanted {blob_bytes >> 20} MiB for the blob and"
+                f" {floor} MiB to stay free; make room on the device"
+            )
+
+    def _map_path(self, sha256: str) -> Path:
+        return self._partial / f"{sha256}.map"
+
+    def _read_map(self, want: Want) -> BlockMap | None:
+        try:
+            data = self._map_path(want.blob.sha256).read_bytes()
+        except FileNotFoundError:
+            return BlockMap(want.blocks)
+        if data[: _MAP_HEADER.size] != _MAP_HEADER.pack(_MAP_MAGIC, want.block_bytes):
+            return None
+        return BlockMap(want.blocks, data[_MAP_HEADER.size :])
+
+
+def _sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(READ_BYTES):
+                digest.update(chunk)
+    except OSError as err:
+        raise StoreError(f"cannot read {path}: {err.strerror}") from err
+    return digest.hexdigest()

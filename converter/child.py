@@ -1,0 +1,156 @@
+"""Work done in a process of its own, because TensorFlow and LiteRT can abort the interpreter that runs them.
+
+A child is a module run with one argument, a folder. It reads ``job.json`` there, writes its files there, and at last
+``result.json``; while at work it says in ``step.txt`` what it is doing, so that a crash can be told. What it prints is
+kept for error messages only. It dies with the process that started it.
+
+The parent's half is `run_child`, the child's half `child_main`.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeferry.converter.errors import ChildError, ConverterError, error_named
+
+__all__ = ["DEFAULT_DEADLINE_S", "child_main", "report_step", "run_child"]
+
+DEFAULT_DEADLINE_S = 3600.0
+
+_JOB = "job.json"
+_RESULT = "result.json"
+_STEP = "step.txt"
+_OUTPUT = "output.txt"
+_OUTPUT_TAIL_BYTES = 64 * 1024
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PARENT = "EDGEFERRY_PARENT_PID"
+_NOISE = re.compile(r"^(WARNING|INFO|[IW]\d{4} |\s*~*\^|During handling|Traceback|\*\*\* |Fatal Python error|Current thread)")
+
+
+def run_child(
+    module: str, job: Mapping[str, object], *, folder: Path, what: str, deadline_s: float = DEFAULT_DEADLINE_S
+) -> dict[str, Any]:
+    """Return the result of ``module``'s work on ``job``.
+
+    Call it from a thread that lives at least as long as the child: Linux ends the child with that thread.
+
+    Args:
+        module: What ``python -m`` runs; it calls `child_main`.
+        job: What to do; becomes JSON.
+        folder: Made where it is missing; the child's files stay in it.
+        what: What is being done, for messages: "converting digits.keras".
+        deadline_s: After that the child is killed.
+
+    Raises:
+        ConverterError: What the child itself raised.
+        ChildError: It crashed, took too long, or ended without a result.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _RESULT).unlink(missing_ok=True)
+    (folder / _JOB).write_text(json.dumps(job))
+    with _started(module, folder) as process:
+        try:
+            exit_code = process.wait(timeout=deadline_s)
+        except subprocess.TimeoutExpired as err:
+            raise ChildError(
+                f"{what} took longer than {deadline_s:g} s{_at_step(folder)}; allow more with --timeout"
+            ) from err
+    return _result(folder, exit_code, what)
+
+
+def child_main(work: Callable[[dict[str, Any], Path], Mapping[str, object]]) -> None:
+    """Do ``work(job, folder)`` for the folder named on the command line, and hand its result to the parent."""
+    _die_with_parent()
+    folder = Path(sys.argv[1])
+    try:
+        result = dict(work(json.loads((folder / _JOB).read_text()), folder))
+    except ConverterError as err:
+        result = {"error": type(err).__name__, "message": str(err)}
+    partial = folder / f"{_RESULT}.partial"
+    partial.write_text(json.dumps(result))
+    partial.replace(folder / _RESULT)
+
+
+def report_step(folder: Path, step: str) -> None:
+    """Note that the child now does ``step``: "running the source model"."""
+    (folder / _STEP).write_text(step)
+
+
+@contextlib.contextmanager
+def _started(module: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    # -P: a file called numpy.py in the user's folder must not be imported for the real one. A session of its own, so
+    # that Ctrl-C reaches the parent alone, which then ends the whole group.
+    command = [sys.executable, "-P", "-m", module, str(folder)]
+    with (folder / _OUTPUT).open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _environment() -> dict[str, str]:
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "GRPC_VERBOSITY": "ERROR"}
+    return {**quiet, **os.environ, "KERAS_BACKEND": "tensorflow", _PARENT: str(os.getpid())}
+
+
+def _die_with_parent() -> None:
+    parent = os.environ.get(_PARENT)
+    if parent is None or sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(parent):  # it died before the line above
+        sys.exit(1)
+
+
+def _result(folder: Path, exit_code: int, what: str) -> dict[str, Any]:
+    if exit_code < 0:
+        raise ChildError(
+            f"{what} crashed with {_signal_name(-exit_code)}{_at_step(folder)}{_last_words(folder)}; "
+            "edgeferry itself is well, and nothing was written"
+        )
+    try:
+        result: dict[str, Any] = json.loads((folder / _RESULT).read_text())
+    except FileNotFoundError as err:
+        raise ChildError(f"{what} failed{_at_step(folder)}{_last_words(folder)}") from err
+    if "error" in result:
+        raise error_named(result["error"], result["message"])
+    return result
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _at_step(folder: Path) -> str:
+    step = folder / _STEP
+    return f" while {step.read_text()}" if step.exists() else ""
+
+
+def _last_words(folder: Path) -> str:
+    """Return the last line that says something, of what the child printed."""
+    with (folder / _OUTPUT).open("rb") as output:
+        output.seek(max(0, output.seek(0, os.SEEK_END) - _OUTPUT_TAIL_BYTES))
+        lines = output.read().decode(errors="replace").splitlines()
+    telling = [line.strip() for line in lines if line.strip() and not line.startswith(" ") and not _NOISE.match(line)]
+    return f": {telling[-1][:500]}" if telling else ""

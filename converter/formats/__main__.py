@@ -1,0 +1,52 @@
+"""The child process that turns a source model into the float ``.tflite``, and says what the source itself answers.
+
+Job: ``format``, ``model``, ``samples``, ``compared``. It leaves ``float.tflite``, and ``source.npz`` with the source
+model's outputs for the first ``compared`` samples.
+"""
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeferry.converter.child import child_main, report_step
+from edgeferry.converter.errors import SourceError
+from edgeferry.converter.formats.registry import FORMATS
+from edgeferry.converter.formats.source import Source, fixed_shapes
+from edgeferry.converter.samples import Samples
+
+
+def main() -> None:
+    """Do the job in the folder named on the command line."""
+    child_main(_convert)
+
+
+def _convert(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
+    path = Path(job["model"])
+    report_step(folder, f"loading {path.name}")
+    module = importlib.import_module(next(known.module for known in FORMATS if known.name == job["format"]))
+    source: Source = module.load(path)
+    samples = Samples.load(Path(job["samples"])).bind(source.inputs)
+    shapes = fixed_shapes(source.inputs, samples)
+    report_step(folder, f"running {path.name} as it is")
+    outputs = _run(source, samples, job["compared"])
+    np.savez(folder / "source.npz", **outputs)  # type: ignore[arg-type]  # numpy's stub takes **outputs for its flag
+    report_step(folder, f"converting {path.name} to TensorFlow Lite")
+    (folder / "float.tflite").write_bytes(source.to_tflite(shapes, folder))
+    return {"compared": len(next(iter(outputs.values())))}
+
+
+def _run(source: Source, samples: Mapping[str, NDArray[Any]], compared: int) -> dict[str, NDArray[Any]]:
+    count = min(compared, len(next(iter(samples.values()))))
+    runs = [source.run({name: array[i : i + 1] for name, array in samples.items()}) for i in range(count)]
+    for name, output in runs[0].items():
+        if output.dtype.kind not in "fiub":
+            raise SourceError(f"output {name!r} holds {output.dtype}; only numbers can be converted")
+    return {name: np.stack([run[name] for run in runs]) for name in runs[0]}
+
+
+if __name__ == "__main__":
+    main()

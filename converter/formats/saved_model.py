@@ -1,0 +1,75 @@
+"""SavedModels of TensorFlow 2, by their serving signature."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from edgeferry.converter.errors import SourceError
+from edgeferry.converter.formats.engine import saved_model_to_tflite
+from edgeferry.converter.formats.source import Shapes
+from edgeferry.inference.quantization import datatype_of
+from edgeferry.wire.desired import TensorSpec
+
+__all__ = ["SavedModelSource", "load"]
+
+_SIGNATURE = "serving_default"
+
+
+def load(path: Path) -> "SavedModelSource":
+    """Return the SavedModel in the folder ``path``.
+
+    Raises:
+        SourceError: It cannot be loaded, or it is not clear which of its signatures is meant.
+    """
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except Exception as err:  # noqa: BLE001 - TensorFlow raises its own and Python's errors alike
+        raise SourceError(f"{path.name} cannot be loaded: {' '.join(str(err).split())[:400]}") from err
+    return SavedModelSource(path.name, loaded, _signature(path.name, list(loaded.signatures)))
+
+
+class SavedModelSource:
+    """One signature of a SavedModel."""
+
+    def __init__(self, name: str, loaded: Any, signature: str) -> None:
+        self._name = name
+        self._loaded = loaded
+        self._function = loaded.signatures[signature]
+        self._specs = self._function.structured_input_signature[1]
+        self.inputs = tuple(_spec(name, key, spec) for key, spec in self._specs.items())
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return the outputs for a batch of one."""
+        outputs = self._function(**{name: tf.constant(array) for name, array in inputs.items()})
+        return {name: output.numpy() for name, output in outputs.items()}
+
+    def to_tflite(self, shapes: Shapes, folder: Path) -> bytes:
+        """Return the float ``.tflite``, by way of another SavedModel with fixed shapes in ``folder``."""
+        fixed = {name: tf.TensorSpec(shapes[name], spec.dtype, name=name) for name, spec in self._specs.items()}
+        function = tf.function(lambda **inputs: self._function(**inputs)).get_concrete_function(**fixed)
+        module = tf.Module()
+        module.loaded = self._loaded  # keeps its variables; without them they would be saved uninitialised
+        tf.saved_model.save(module, str(folder / "saved_model"), signatures={_SIGNATURE: function})
+        return saved_model_to_tflite(folder / "saved_model", _SIGNATURE, what=self._name)
+
+
+def _signature(model_name: str, names: list[str]) -> str:
+    if _SIGNATURE in names:
+        return _SIGNATURE
+    if len(names) != 1:
+        found = ", ".join(sorted(names)) or "none"
+        raise SourceError(f"{model_name} has signatures {found}; wanted {_SIGNATURE!r}, or one alone")
+    return names[0]
+
+
+def _spec(model_name: str, name: str, spec: Any) -> TensorSpec:
+    datatype = None if spec.dtype == tf.string else datatype_of(np.dtype(spec.dtype.as_numpy_dtype))
+    if datatype is None:
+        raise SourceError(f"{model_name}: input {name!r} holds {spec.dtype.name}; only numbers can be converted")
+    if spec.shape.rank is None:
+        raise SourceError(f"{model_name}: input {name!r} has no known number of dimensions; save it with one")
+    return TensorSpec(name, datatype, tuple(-1 if size is None else size for size in spec.shape))

@@ -1,0 +1,83 @@
+"""Where the figures of a profile come from: ``sources`` lists, one in each section and one at the top.
+
+An entry names figures of its own section and either a document with its address, or the reason why the profile's
+author chose them:
+
+    sources:
+      - figures: [cores, memory_bytes]
+        name: Raspberry Pi 4 Model B product brief
+        url: https://datasheets.raspberrypi.com/rpi4/raspberry-pi-4-product-brief.pdf
+      - figures: [memory_limit_bytes]
+        reason: half of the memory; the rest is the system's
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgeferry.device_profiles.profile import Source
+from edgeferry.device_profiles.reader import read, suggestion
+from edgeferry.device_profiles.yaml_tree import Node
+
+__all__ = ["SOURCES", "check_source", "take_sources"]
+
+SOURCES = "sources"
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    figures: tuple[str, ...]
+    name: str = ""
+    url: str = ""
+    reason: str = ""
+
+
+def take_sources(entries: Mapping[str, Node]) -> tuple[dict[str, Node], dict[str, Source]]:
+    """Return the entries of a file without their ``sources``, and the source of each figure by its dotted key.
+
+    Raises:
+        ProfileError: A source is incomplete, or names a figure that does not stand beside it.
+    """
+    rest, sources = _section_without_sources(entries, "")
+    for key, node in rest.items():
+        if isinstance(node.value, dict):
+            figures, section_sources = _section_without_sources(node.value, f"{key}.")
+            rest[key] = Node(figures, node.file, node.line)
+            sources |= section_sources
+    return rest, sources
+
+
+def check_source(source: Source, node: Node, key: str) -> None:
+    """Refuse a source that is neither a document with its address nor a reason.
+
+    Raises:
+        ProfileError: It is neither, or both.
+    """
+    is_cited = bool(source.name) and source.url.startswith(("https://", "http://"))
+    has_citation = bool(source.name or source.url)
+    if is_cited == bool(source.reason) or has_citation != is_cited:
+        raise node.error(f"{key}: wanted a name and a url that begins with http, or else a reason")
+
+
+def _section_without_sources(section: Mapping[str, Node], prefix: str) -> tuple[dict[str, Node], dict[str, Source]]:
+    figures = {name: node for name, node in section.items() if name != SOURCES}
+    if SOURCES not in section:
+        return figures, {}
+    return figures, _sources_of(section[SOURCES], figures, prefix)
+
+
+def _sources_of(node: Node, figures: Mapping[str, Node], prefix: str) -> dict[str, Source]:
+    key = prefix + SOURCES
+    if not isinstance(node.value, tuple):
+        raise node.error(f"{key}: wanted a list of entries such as `- {{figures: [cores], name: ..., url: ...}}`")
+    sources: dict[str, Source] = {}
+    for index, item in enumerate(node.value):
+        entry = read(_Entry, item, f"{key}[{index}]")
+        source = Source(entry.name, entry.url, entry.reason)
+        check_source(source, item, f"{key}[{index}]")
+        for figure in entry.figures:
+            if figure not in figures:
+                raise item.error(f"{key}: {figure} does not stand in this section{suggestion(figure, figures)}")
+            if prefix + figure in sources:
+                raise item.error(f"{key}: {figure} has two sources; keep one")
+            sources[prefix + figure] = source
+    return sources

@@ -1,0 +1,1 @@
+"""What the fleet says of itself: a pure model, and the faces that show it."""

@@ -1,0 +1,346 @@
+"""Real brokers for tests: the embedded one, and mosquitto with passwords, the protocol's access rules and TLS.
+
+A test takes the fixture ``broker`` and runs once on each; ``tls_broker`` is mosquitto behind a certificate. Both are
+new for every test, on a port that the system chose, with the users of `USERS`; devices are added with ``add_device``.
+"""
+
+import base64
+import contextlib
+import datetime as dt
+import hashlib
+import ipaddress
+import os
+import secrets
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from edgeferry.fleet.broker import BrokerAddress, EmbeddedBroker
+
+__all__ = ["USERS", "EmbeddedTestBroker", "MosquittoBroker", "TestBroker", "broker", "free_port", "tls_broker"]
+
+USERS = ("operator", "monitor", "app")
+ROOT = "edgeferry/v1"
+_START_TIMEOUT_S = 10.0
+
+_ACCESS_RULES = f"""
+user operator
+topic readwrite {ROOT}/#
+
+user monitor
+topic write {ROOT}/all/req/get
+topic write {ROOT}/d/+/req/ping
+topic read {ROOT}/#
+
+user app
+topic write {ROOT}/d/+/infer/#
+topic write {ROOT}/g/+/infer/#
+topic read {ROOT}/d/+/res/app
+
+pattern write {ROOT}/d/%u/#
+pattern write {ROOT}/blob/req/%u
+pattern write homeassistant/device/%u/config
+pattern read {ROOT}/d/%u/#
+pattern read {ROOT}/g/#
+pattern read {ROOT}/all/#
+pattern read {ROOT}/tuf/#
+pattern read {ROOT}/origin/+/availability
+pattern read homeassistant/status
+"""
+
+
+class TestBroker(Protocol):
+    """What a test may do with a broker.
+
+    Attributes:
+        kind: ``embedded`` or ``mosquitto``.
+        passwords: By user.
+        ca_pem: Certificate that signed the broker's; empty without TLS.
+    """
+
+    __test__ = False
+
+    kind: str
+    host: str
+    port: int
+    passwords: dict[str, str]
+    ca_pem: str
+
+    @property
+    def url(self) -> str:
+        """Return ``mqtt://host:port`` or ``mqtts://host:port``."""
+        ...
+
+    @property
+    def pid(self) -> int:
+        """Return the process id of the running broker, to kill it."""
+        ...
+
+    def add_device(self, device: str) -> str:
+        """Let ``device`` in and return its password; whoever is connected may have to connect again."""
+        ...
+
+    def start(self) -> None:
+        """Start it, on the same port as before, and return when it accepts connections."""
+        ...
+
+    def stop(self) -> None:
+        """End it; what it retained is gone."""
+        ...
+
+
+@dataclass
+class EmbeddedTestBroker:
+    """The broker of `edgeferry broker run`: MQTT 5 only, no access rules."""
+
+    folder: Path
+    kind: str = "embedded"
+    host: str = "127.0.0.1"
+    port: int = 0
+    passwords: dict[str, str] = field(default_factory=dict)
+    ca_pem: str = ""
+
+    def __post_init__(self) -> None:
+        self.port = self.port or free_port()
+        self._broker = EmbeddedBroker(BrokerAddress(self.host, self.port), self.folder / "embedded.toml")
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://{self.host}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._broker.pid is not None
+        return self._broker.pid
+
+    def add_device(self, device: str) -> str:
+        self.passwords[device] = secrets.token_urlsafe(12)
+        if self._broker.is_running:
+            self.stop()
+            self.start()
+        return self.passwords[device]
+
+    def start(self) -> None:
+        self._broker.start(self.passwords)
+
+    def stop(self) -> None:
+        self._broker.stop()
+
+
+@dataclass
+class MosquittoBroker:
+    """Debian's mosquitto: MQTT 3.1.1 and 5, the access rules of docs/protocol.md, TLS when asked for."""
+
+    folder: Path
+    tls: bool = False
+    kind: str = "mosquitto"
+    host: str = "127.0.0.1"
+    port: int = 0
+    passwords: dict[str, str] = field(default_factory=dict)
+    ca_pem: str = ""
+    persistence: bool = False
+
+    def __post_init__(self) -> None:
+        self.port = self.port or free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        if self.tls:
+            self.ca_pem = _write_certificates(self.folder)
+
+    @property
+    def url(self) -> str:
+        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """Return what mosquitto said so far."""
+        return (self.folder / "mosquitto.log").read_text()
+
+    def add_device(self, device: str) -> str:
+        self.passwords[device] = secrets.token_urlsafe(12)
+        if self._process is not None:
+            self._write_passwords()
+            self._process.send_signal(1)  # SIGHUP: mosquitto(8), reads passwords and access rules again
+            _wait_until(lambda: _lets_in(self, device), f"mosquitto to know {device}")
+        return self.passwords[device]
+
+    def start(self) -> None:
+        self._write_passwords()
+        (self.folder / "acl").write_text(_ACCESS_RULES)
+        config = self.folder / "mosquitto.conf"
+        config.write_text(self._config())
+        program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+        with (self.folder / "mosquitto.log").open("ab") as log:
+            self._process = subprocess.Popen([program, "-c", str(config)], stdout=log, stderr=log)
+        _wait_until(self._listens, f"mosquitto on port {self.port}")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(5)
+            self._process = None
+
+    def _config(self) -> str:
+        lines = [
+            f"listener {self.port} {self.host}",
+            "allow_anonymous false",
+            f"password_file {self.folder}/passwords",
+            f"acl_file {self.folder}/acl",
+            f"persistence {'true' if self.persistence else 'false'}",
+            f"persistence_location {self.folder}/",
+            "log_type all",
+        ]
+        if self.tls:
+            lines += [f"certfile {self.folder}/server.pem", f"keyfile {self.folder}/server.key"]
+        if os.geteuid() == 0:
+            lines.append("user root")  # otherwise it becomes `mosquitto`, which cannot read the test's folder
+        return "\n".join(lines) + "\n"
+
+    def _write_passwords(self) -> None:
+        lines = [f"{user}:{_mosquitto_hash(password)}" for user, password in self.passwords.items()]
+        (self.folder / "passwords").write_text("\n".join(lines) + "\n")
+
+    def _listens(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, f"mosquitto ended at once: {self.log}"
+        with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
+            return True
+        return False
+
+
+@pytest.fixture(params=["embedded", "mosquitto"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestBroker]:
+    """Yield a running broker, once the embedded one and once mosquitto."""
+    kind = EmbeddedTestBroker if request.param == "embedded" else MosquittoBroker
+    yield from _running(kind(_folder(tmp_path), passwords=_passwords()))
+
+
+@pytest.fixture
+def tls_broker(tmp_path: Path) -> Iterator[TestBroker]:
+    """Yield a running mosquitto behind a certificate for 127.0.0.1 and localhost."""
+    yield from _running(MosquittoBroker(_folder(tmp_path), tls=True, passwords=_passwords()))
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on at this moment."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _running(candidate: TestBroker) -> Iterator[TestBroker]:
+    candidate.start()
+    try:
+        yield candidate
+    finally:
+        candidate.stop()
+
+
+def _folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    return folder
+
+
+def _passwords() -> dict[str, str]:
+    return {user: secrets.token_urlsafe(12) for user in USERS}
+
+
+def _mosquitto_hash(password: str) -> str:
+    # mosquitto_passwd's format: PBKDF2 with SHA-512, 101 rounds, 12 bytes of salt
+    salt = os.urandom(12)
+    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 101)
+    return f"$7$101${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
+
+
+def _lets_in(broker: MosquittoBroker, user: str) -> bool:
+    # one CONNECT by hand (MQTT 3.1.1, 3.1): the answer's fourth byte is the return code
+    packet = _connect_packet(user, broker.passwords[user])
+    with contextlib.suppress(OSError), _plain_or_tls(broker) as connection:
+        connection.sendall(packet)
+        return connection.recv(4)[3:4] == b"\0"
+    return False
+
+
+@contextlib.contextmanager
+def _plain_or_tls(broker: MosquittoBroker) -> Iterator[socket.socket]:
+    with socket.create_connection((broker.host, broker.port), timeout=2) as plain:
+        if not broker.tls:
+            yield plain
+            return
+        with ssl.create_default_context(cadata=broker.ca_pem).wrap_socket(plain, server_hostname=broker.host) as secure:
+            yield secure
+
+
+def _connect_packet(user: str, password: str) -> bytes:
+    def text(value: str) -> bytes:
+        return len(value.encode()).to_bytes(2, "big") + value.encode()
+
+    body = text("MQTT") + b"\4\xc2\0\x0a" + text(f"probe-{secrets.token_hex(4)}") + text(user) + text(password)
+    return b"\x10" + bytes([len(body) % 128 | 128, len(body) // 128] if len(body) > 127 else [len(body)]) + body
+
+
+def _wait_until(is_so: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while not is_so():
+        assert time.monotonic() < deadline, f"waited {_START_TIMEOUT_S:.0f} s for {what}"
+        time.sleep(0.01)
+
+
+def _write_certificates(folder: Path) -> str:
+    """Write ``server.pem`` and ``server.key`` and return the certificate of the authority that signed them."""
+    authority_key = ec.generate_private_key(ec.SECP256R1())
+    authority = _certificate("edgeferry test authority", authority_key, None, authority_key)
+    server_key = ec.generate_private_key(ec.SECP256R1())
+    server = _certificate("127.0.0.1", server_key, authority, authority_key)
+    (folder / "server.pem").write_bytes(server.public_bytes(serialization.Encoding.PEM))
+    (folder / "server.key").write_bytes(
+        server_key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return authority.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _certificate(
+    name: str,
+    key: ec.EllipticCurvePrivateKey,
+    issuer: x509.Certificate | None,
+    issuer_key: ec.EllipticCurvePrivateKey,
+) -> x509.Certificate:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    begin = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + dt.timedelta(days=365 * 30))
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+    )
+    if issuer:
+        names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(issuer_key, hashes.SHA256())

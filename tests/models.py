@@ -1,0 +1,284 @@
+"""Small real models and whole artifacts for tests, written without TensorFlow.
+
+`linear_model` is a classifier of one fully connected layer, in float32 or int8. `countdown_model` counts its input down
+to zero in a loop: a large number makes it slow, infinity makes it hang. `hungry_model` takes as much memory as it is
+told to. `recursive_model` crashes the interpreter while it is being loaded.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edgeferry.inference.model import Model
+from edgeferry.inference.quantization import quantize
+from edgeferry.inference.selftest import SelfTest, record_selftest
+from edgeferry.wire.blocks import BLOCK_BYTES
+from edgeferry.wire.codec import encode
+from edgeferry.wire.desired import (
+    ROLE_MODEL,
+    ROLE_SELFTEST,
+    ArtifactManifest,
+    ManifestBlob,
+    SelfTestSpec,
+    block_sha256s,
+)
+
+INPUT = "x"
+OUTPUT = "scores"
+
+_PIXEL = (1 / 255, -128)  # scale and zero point of an input in [0, 1]
+_DTYPES = {
+    np.dtype(np.float32): schema.TensorType.FLOAT32,
+    np.dtype(np.int32): schema.TensorType.INT32,
+    np.dtype(np.int8): schema.TensorType.INT8,
+    np.dtype(np.bool_): schema.TensorType.BOOL,
+}
+
+
+def linear_model(path: Path, *, features: int = 64, classes: int = 10, quantized: bool = False, seed: int = 0) -> Path:
+    """Write a classifier ``x[1, features] -> scores[1, classes]`` to ``path``; x in [0, 1], int8 where quantized."""
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(0, features**-0.5, (classes, features)).astype(np.float32)
+    bias = rng.normal(0, 0.1, classes).astype(np.float32)
+    graph = _Graph()
+    if quantized:
+        weight_scale = float(np.abs(weights).max()) / 127
+        bias_scale = _PIXEL[0] * weight_scale
+        score_scale = float((np.abs(weights).sum(1) + np.abs(bias)).max()) / 127
+        x = graph.tensor("serving_default_x:0", (1, features), np.int8, quantization=_PIXEL)
+        w = graph.constant("w", np.rint(weights / weight_scale).astype(np.int8), quantization=(weight_scale, 0))
+        b = graph.constant("b", np.rint(bias / bias_scale).astype(np.int32), quantization=(bias_scale, 0))
+        y = graph.tensor("StatefulPartitionedCall:0", (1, classes), np.int8, quantization=(score_scale, 0))
+    else:
+        x = graph.tensor("serving_default_x:0", (1, features), np.float32)
+        w = graph.constant("w", weights)
+        b = graph.constant("b", bias)
+        y = graph.tensor("StatefulPartitionedCall:0", (1, classes), np.float32)
+    operator = schema.BuiltinOperator.FULLY_CONNECTED
+    graph.operation(
+        operator, [x, w, b], [y], schema.BuiltinOptions.FullyConnectedOptions, schema.FullyConnectedOptionsT(), 4
+    )
+    graph.signature({INPUT: x}, {OUTPUT: y})
+    return graph.write(path, [x], [y])
+
+
+def countdown_model(path: Path) -> Path:
+    """Write a model ``x[1] -> scores[1]`` that subtracts 1 from x until it is not positive."""
+    graph = _Graph()
+    (x,), (y,) = _loop(graph, condition=1, body=2)
+    graph.signature({INPUT: x}, {OUTPUT: y})
+
+    condition = graph.subgraph()
+    left = condition.tensor("left", (1,), np.float32)
+    zero = condition.constant("zero", np.zeros(1, np.float32))
+    goes_on = condition.tensor("goes_on", (1,), np.bool_)
+    greater = schema.BuiltinOptions.GreaterOptions
+    condition.operation(schema.BuiltinOperator.GREATER, [left, zero], [goes_on], greater, schema.GreaterOptionsT())
+    condition.finish([left], [goes_on])
+
+    body = graph.subgraph()
+    before = body.tensor("before", (1,), np.float32)
+    one = body.constant("one", np.ones(1, np.float32))
+    after = body.tensor("after", (1,), np.float32)
+    sub = schema.BuiltinOptions.SubOptions
+    body.operation(schema.BuiltinOperator.SUB, [before, one], [after], sub, schema.SubOptionsT())
+    body.finish([before], [after])
+    return graph.write(path, [x], [y])
+
+
+def hungry_model(path: Path, *, size_bytes: int) -> Path:
+    """Write a model ``x[1] -> scores[n]`` whose output takes ``size_bytes`` as soon as it runs."""
+    graph = _Graph()
+    x = graph.tensor("x", (1,), np.float32)
+    dims = graph.constant("dims", np.array([size_bytes // 4], np.int32))
+    y = graph.tensor("y", (size_bytes // 4,), np.float32)
+    options = schema.BroadcastToOptionsT()
+    graph.operation(
+        schema.BuiltinOperator.BROADCAST_TO, [x, dims], [y], schema.BuiltinOptions.BroadcastToOptions, options, 2
+    )
+    graph.signature({INPUT: x}, {OUTPUT: y})
+    return graph.write(path, [x], [y])
+
+
+def recursive_model(path: Path) -> Path:
+    """Write a model with a loop whose body is that loop again: preparing it overflows the interpreter's stack."""
+    graph = _Graph()
+    outer = _loop(graph, condition=1, body=2)
+
+    condition = graph.subgraph()
+    anything = condition.tensor("anything", (1,), np.float32)
+    condition.finish([anything], [condition.constant("true", np.ones(1, np.bool_))])
+
+    body = graph.subgraph()
+    body.finish(*_loop(body, condition=1, body=2))
+    return graph.write(path, *outer)
+
+
+def _loop(graph: "_Graph", *, condition: int, body: int) -> tuple[list[int], list[int]]:
+    x = graph.tensor("x", (1,), np.float32)
+    y = graph.tensor("y", (1,), np.float32)
+    options = schema.WhileOptionsT()
+    options.condSubgraphIndex, options.bodySubgraphIndex = condition, body
+    graph.operation(schema.BuiltinOperator.WHILE, [x], [y], schema.BuiltinOptions.WhileOptions, options)
+    return [x], [y]
+
+
+def artifact_folder(
+    directory: Path,
+    *,
+    name: str = "digits",
+    version: int = 1,
+    profile: str = "generic-x86-64",
+    features: int = 64,
+    classes: int = 10,
+    quantized: bool = True,
+    seed: int | None = None,
+    samples: int = 8,
+    passing: bool = True,
+    model: Callable[[Path], Path] | None = None,
+) -> Path:
+    """Write ``directory/name/version/profile`` with everything that a converter puts there; return that folder.
+
+    Args:
+        directory: Where the artifacts' folders are.
+        name: Of the model.
+        version: Of the model; also the seed of its weights unless another is given, so that versions differ.
+        profile: Of the device.
+        features: Size of the input; features x classes is about the model's size in bytes (four times in float32).
+        classes: Size of the output.
+        quantized: int8 instead of float32.
+        seed: Of weights and samples.
+        samples: Number of golden inputs in the self-test.
+        passing: False for a self-test that no device reproduces.
+        model: Writes another model than a linear one; its golden inputs are zeros.
+    """
+    folder = directory / name / str(version) / profile
+    folder.mkdir(parents=True)
+    seed = version if seed is None else seed
+    model_path = folder / "model.tflite"
+    if model:
+        model(model_path)
+    else:
+        linear_model(model_path, features=features, classes=classes, quantized=quantized, seed=seed)
+    loaded = Model.load(model_path)
+    selftest = _golden(loaded, samples, seed if model is None else None)
+    if not passing:
+        selftest = SelfTest(
+            selftest.inputs, {name: ~a if a.dtype.kind == "i" else a + 1 for name, a in selftest.outputs.items()}
+        )
+    selftest.save(folder / "selftest.npz")
+    manifest = ArtifactManifest(
+        format=1,
+        name=name,
+        version=version,
+        profile=profile,
+        scheme="int8" if quantized else "float32",
+        blobs=(_blob(ROLE_MODEL, model_path), _blob(ROLE_SELFTEST, folder / "selftest.npz")),
+        inputs=loaded.inputs,
+        outputs=loaded.outputs,
+        selftest=SelfTestSpec(samples=samples),
+        labels=tuple(f"class-{i}" for i in range(classes)) if model is None else (),
+    )
+    (folder / "artifact.json").write_bytes(encode(manifest))
+    (folder / "report.json").write_text("{}\n")
+    return folder
+
+
+def _golden(model: Model, samples: int, seed: int | None) -> SelfTest:
+    inputs = {}
+    for spec in model.inputs:
+        shape = (samples, *(abs(size) for size in spec.shape))
+        real = np.zeros(shape, np.float32) if seed is None else np.random.default_rng(seed).random(shape, np.float32)
+        inputs[spec.name] = quantize(real, spec) if spec.scale else real
+    return record_selftest(model, inputs)
+
+
+def _blob(role: str, path: Path) -> ManifestBlob:
+    data = path.read_bytes()
+    return ManifestBlob(
+        role=role,
+        path=path.name,
+        sha256=hashlib.sha256(data).hexdigest(),
+        size_bytes=len(data),
+        block_bytes=BLOCK_BYTES,
+        block_sha256s=block_sha256s([data[at : at + BLOCK_BYTES] for at in range(0, len(data), BLOCK_BYTES)]),
+    )
+
+
+class _Graph:
+    """A subgraph under construction; the first one owns the model that all share."""
+
+    def __init__(self, model: schema.ModelT | None = None) -> None:
+        self._model = model or _empty_model()
+        self._graph = schema.SubGraphT()
+        self._graph.tensors, self._graph.operators = [], []
+        self._model.subgraphs.append(self._graph)
+
+    def subgraph(self) -> "_Graph":
+        return _Graph(self._model)
+
+    def tensor(self, name: str, shape: tuple[int, ...], dtype: type, *, quantization=None, buffer: int = 0) -> int:
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.buffer = name, list(shape), buffer
+        tensor.type = _DTYPES[np.dtype(dtype)]
+        if quantization:
+            tensor.quantization = schema.QuantizationParametersT()
+            tensor.quantization.scale, tensor.quantization.zeroPoint = [quantization[0]], [quantization[1]]
+        self._graph.tensors.append(tensor)
+        return len(self._graph.tensors) - 1
+
+    def constant(self, name: str, value: np.ndarray, *, quantization=None) -> int:
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(value.tobytes(), np.uint8)
+        self._model.buffers.append(buffer)
+        index = len(self._model.buffers) - 1
+        return self.tensor(name, value.shape, value.dtype, quantization=quantization, buffer=index)
+
+    def operation(
+        self, code: int, inputs: list[int], outputs: list[int], kind: int, options: object, version: int = 1
+    ) -> None:
+        operator_code = schema.OperatorCodeT()
+        operator_code.builtinCode, operator_code.version = code, version
+        operator_code.deprecatedBuiltinCode = min(code, 127)
+        self._model.operatorCodes.append(operator_code)
+        operator = schema.OperatorT()
+        operator.opcodeIndex = len(self._model.operatorCodes) - 1
+        operator.inputs, operator.outputs = inputs, outputs
+        operator.builtinOptionsType, operator.builtinOptions = kind, options
+        self._graph.operators.append(operator)
+
+    def signature(self, inputs: dict[str, int], outputs: dict[str, int]) -> None:
+        signature = schema.SignatureDefT()
+        signature.signatureKey, signature.subgraphIndex = "serving_default", 0
+        signature.inputs, signature.outputs = _tensor_maps(inputs), _tensor_maps(outputs)
+        self._model.signatureDefs = [signature]
+
+    def finish(self, inputs: list[int], outputs: list[int]) -> None:
+        self._graph.inputs, self._graph.outputs = inputs, outputs
+
+    def write(self, path: Path, inputs: list[int], outputs: list[int]) -> Path:
+        self.finish(inputs, outputs)
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(self._model.Pack(builder), b"TFL3")
+        path.write_bytes(builder.Output())
+        return path
+
+
+def _empty_model() -> schema.ModelT:
+    model = schema.ModelT()
+    model.version, model.description = 3, "edgeferry test model"
+    model.subgraphs, model.operatorCodes, model.buffers = [], [], [schema.BufferT()]
+    return model
+
+
+def _tensor_maps(names: dict[str, int]) -> list[schema.TensorMapT]:
+    maps = []
+    for name, index in names.items():
+        entry = schema.TensorMapT()
+        entry.name, entry.tensorIndex = name, index
+        maps.append(entry)
+    return maps
