@@ -234,7 +234,7 @@ class _Attempt:
     def connect(self, client: mqtt.Client) -> None:
         properties = None
         if self._protocol == mqtt.MQTTv5:
-            properties = Properties(PacketTypes.CONNECT)
+            properties = _properties(PacketTypes.CONNECT)
             properties.SessionExpiryInterval = WILL_DELAY_S + 5  # a will is not delayed beyond its session
             properties.MaximumPacketSize = MAX_RECEIVED_BYTES
         client.connect(self._url.host, self._url.port, KEEPALIVE_S, properties=properties, **self._clean_start())
@@ -245,7 +245,7 @@ class _Attempt:
     def _will_properties(self) -> Properties | None:
         if self._protocol != mqtt.MQTTv5:
             return None
-        properties = Properties(PacketTypes.WILLMESSAGE)
+        properties = _properties(PacketTypes.WILLMESSAGE)
         properties.WillDelayInterval = WILL_DELAY_S
         return properties
 
@@ -274,7 +274,7 @@ class _Attempt:
         self._owner._received(  # noqa: SLF001
             Received(
                 topic=message.topic,
-                payload=message.payload,
+                payload=bytes(message.payload),
                 reply_to=getattr(properties, "ResponseTopic", ""),
                 correlation=getattr(properties, "CorrelationData", b""),
                 deadline_ms=int((time.time() + expiry_s) * 1000) if expiry_s else 0,
@@ -291,12 +291,16 @@ class _Attempt:
 def _publish_properties(client: mqtt.Client, correlation: bytes, expiry_s: int) -> Properties | None:
     if client.protocol != mqtt.MQTTv5 or not (correlation or expiry_s):
         return None
-    properties = Properties(PacketTypes.PUBLISH)
+    properties = _properties(PacketTypes.PUBLISH)
     if correlation:
         properties.CorrelationData = correlation
     if expiry_s:
         properties.MessageExpiryInterval = expiry_s
     return properties
+
+
+def _properties(packet: int) -> Properties:
+    return Properties(packet)  # type: ignore[no-untyped-call]  # paho leaves this one untyped
 
 
 def _wait_published(info: mqtt.MQTTMessageInfo, timeout_s: float) -> None:

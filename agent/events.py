@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from edgeferry.agent.state import Installed
 from edgeferry.wire.desired import ModelWish
-from edgeferry.wire.messages import Problem
+from edgeferry.wire.messages import EventKind, Problem
 
 __all__ = [
     "Activated",
@@ -12,6 +12,7 @@ __all__ = [
     "Failed",
     "Faulted",
     "Fetched",
+    "Happened",
     "LifecycleEvent",
     "Noted",
     "Restored",
@@ -44,10 +45,12 @@ class Wished:
     Attributes:
         targets: What can be fulfilled, by model.
         refusals: What cannot: the wanted version and why, by model.
+        issued_ms: When that metadata was signed: time never runs backwards behind it.
     """
 
     targets: dict[str, Target]
     refusals: dict[str, tuple[int, Problem]]
+    issued_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +83,14 @@ class Activated:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The serving process answers with the version before, or with none where none was before."""
+    """The serving process answers with the version before, or with none.
+
+    Attributes:
+        is_lost: True when there was a version before and it could not be loaded again.
+    """
 
     deployment: str
+    is_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +126,14 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class Happened:
+    """Something to tell that changes no model."""
+
+    kind: EventKind
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Noted:
     """The spool holds every event up to ``seq``."""
 
@@ -125,6 +141,17 @@ class Noted:
 
 
 LifecycleEvent = (
-    Booted | Wished | Fetched | Verified | TrialPassed | Activated | Restored | Failed | Faulted
-    | ServingStarted | Tick | Noted
-)  # fmt: skip
+    Booted
+    | Wished
+    | Fetched
+    | Verified
+    | TrialPassed
+    | Activated
+    | Restored
+    | Failed
+    | Faulted
+    | ServingStarted
+    | Tick
+    | Happened
+    | Noted
+)

@@ -43,6 +43,7 @@ from edgeferry.agent.events import (
     Failed,
     Faulted,
     Fetched,
+    Happened,
     LifecycleEvent,
     Noted,
     Restored,
@@ -147,7 +148,7 @@ class _Change:
             case Activated():
                 self._activated(event.deployment)
             case Restored():
-                self._restored(event.deployment)
+                self._restored(event)
             case Failed():
                 self._failed(event.deployment, event.problem)
             case Faulted():
@@ -156,6 +157,8 @@ class _Change:
                 self._serving_started()
             case Tick():
                 self._end_watches()
+            case Happened():
+                self._note(event.kind, problem=event.problem)
             case Noted():
                 kept = tuple(e for e in self.state.outbox if e.seq > event.seq)
                 self.state = replace(self.state, outbox=kept)
@@ -199,6 +202,7 @@ class _Change:
     # Wishes
 
     def _wish(self, event: Wished) -> None:
+        self.state = replace(self.state, issued_ms=max(self.state.issued_ms, event.issued_ms))
         for model in sorted({*self.state.models, *event.targets, *event.refusals}):
             record = self.state.models.get(model, ModelRecord())
             if model in event.targets:
@@ -261,11 +265,12 @@ class _Change:
         self._conclude(model, active, _result(identity, target.version, Outcome.ACTIVE, self.now_ms))
         self._settle(model)
 
-    def _restored(self, identity: str) -> None:
-        model, record, deployment = self._running(identity, Phase.ROLLING_BACK)
+    def _restored(self, event: Restored) -> None:
+        model, record, deployment = self._running(event.deployment, Phase.ROLLING_BACK)
         if not deployment or not deployment.result:
             return
-        restored = replace(record, active=record.previous, previous=None, deployment=None, crashes=0, quarantined=False)
+        active = None if event.is_lost else record.previous
+        restored = replace(record, active=active, previous=None, deployment=None, crashes=0, quarantined=False)
         result = replace(deployment.result, ended_ms=self.now_ms)
         self._conclude(model, _with_refused(restored, result), result)
         self._settle(model)
@@ -355,8 +360,8 @@ class _Change:
     def _note(
         self,
         kind: EventKind,
-        model: str,
-        version: int,
+        model: str = "",
+        version: int = 0,
         deployment: str = "",
         outcome: Outcome | None = None,
         *,

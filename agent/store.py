@@ -121,6 +121,16 @@ class Store:
         except FileNotFoundError:
             return False
 
+    def is_complete(self, want: Want) -> bool:
+        """Tell whether every block of a blob is here; as a whole it may not have been checked yet."""
+        if self.has_blob(want.blob):
+            return True
+        path = self._partial / want.blob.sha256
+        if not want.digests or not path.exists() or path.stat().st_size != want.blob.size_bytes:
+            return False
+        have = self._read_map(want)
+        return have is not None and have.count == want.blocks
+
     def read_blob(self, blob: BlobRef) -> bytes | None:
         """Return a small blob's bytes, checked against its hash, or None when it is not here or damaged."""
         if not self.has_blob(blob):

@@ -32,7 +32,7 @@ _OUTPUT = "output.txt"
 _OUTPUT_TAIL_BYTES = 64 * 1024
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PARENT = "EDGEFERRY_PARENT_PID"
-_NOISE = re.compile(r"^(WARNING|INFO|[IW]\d{4} |\s*~*\^|During handling|Traceback|\*\*\* |Fatal Python error|Current thread)")
+_NOISE = re.compile(r"WARNING|INFO|[IW]\d{4} |During handling|The above exception|Traceback|\*\*\* |Current thread")
 
 
 def run_child(
@@ -107,7 +107,7 @@ def _started(module: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _environment() -> dict[str, str]:
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "GRPC_VERBOSITY": "ERROR"}
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"}
     return {**quiet, **os.environ, "KERAS_BACKEND": "tensorflow", _PARENT: str(os.getpid())}
 
 

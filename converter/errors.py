@@ -1,14 +1,14 @@
 """Every error that a user of the converter can meet; the message is fit to be shown as it is.
 
-    ConverterError           exit 1
-    +- RequestError          exit 2   what was asked for makes no sense: an unknown profile, int8 without samples
-    +- SourceError                    the model file cannot be read, or does not convert
-    |  +- ConversionDiffersError      it converts, but the result computes something else
-    +- SamplesError                   the samples are not usable, or do not fit the model
-    +- QuantizationError              one scheme cannot be made; the others may go on
-    +- ChildError                     a child process crashed, hung or ended without a result
-    +- BudgetError                    no scheme keeps the budgets of a profile
-    +- ArtifactError                  the artifact cannot be written, or a version holds something else already
+ConverterError           exit 1
++- RequestError          exit 2   what was asked for makes no sense: an unknown profile, int8 without samples
++- SourceError                    the model file cannot be read, or does not convert
+|  +- ConversionDiffersError      it converts, but the result computes something else
++- SamplesError                   the samples are not usable, or do not fit the model
++- QuantizationError              one scheme cannot be made; the others may go on
++- ChildError                     a child process crashed, hung or ended without a result
++- BudgetError                    no scheme keeps the budgets of a profile
++- ArtifactError                  the artifact cannot be written, or a version holds something else already
 """
 
 __all__ = [

@@ -5,14 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgeferry.device_profiles.profile import DeviceProfile, Source
-from edgeferry.device_profiles.reader import read, suggestion
-from edgeferry.device_profiles.sources import check_source, take_sources
+from edgeferry.device_profiles.reader import check_names, read, shown, suggestion
+from edgeferry.device_profiles.sources import check_source, read_sources, split_sources
 from edgeferry.device_profiles.yaml_tree import MAX_FILE_BYTES, Node, ProfileError, parse_tree
 
 __all__ = ["load_profile", "profile_names"]
 
 _FOLDER = Path(__file__).parent
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # it names a folder and stands in a signed path
+
+_GIVEN = ("name", "sources")  # fields of DeviceProfile that are not keys of a file
 
 # The first may not be larger than the second.
 _ORDERED = (
@@ -46,7 +48,7 @@ def load_profile(name_or_path: str) -> DeviceProfile:
         raise ProfileError(f"{path}: a profile is named as its file; wanted 1 to 64 of a-z A-Z 0-9 _ - before the dot")
     entries, sources = _resolved(path)
     root = Node(entries, str(path), 1)
-    profile = read(DeviceProfile, root, given={"name": path.stem, "sources": sources})
+    profile = read(DeviceProfile, root, given=dict(zip(_GIVEN, (path.stem, sources), strict=True)))
     _check_together(profile, entries)
     return profile
 
@@ -59,14 +61,15 @@ def _built_in(name: str) -> Path:
 
 
 def _resolved(path: Path) -> tuple[dict[str, Node], dict[str, Source]]:
-    root = parse_tree(_bytes_of(path), str(path))
-    entries, sources = take_sources(root)
+    entries, source_lists = split_sources(parse_tree(_bytes_of(path), str(path)))
     extends = entries.pop("extends", None)
+    check_names(DeviceProfile, entries, given=_GIVEN)
+    sources = read_sources(source_lists, entries)
     if extends is None:
         return entries, sources
     bases = [name for name in profile_names() if name != path.stem]
     if extends.value not in bases:
-        raise extends.error(f"extends: found {extends.value!r}{suggestion(str(extends.value), bases)}")
+        raise extends.error(f"extends: found {shown(extends)}{suggestion(str(extends.value), bases)}")
     base_entries, base_sources = _resolved(_built_in(str(extends.value)))
     inherited = {figure: source for figure, source in base_sources.items() if not _is_given(figure, entries)}
     return _merged(base_entries, entries), inherited | sources
@@ -111,7 +114,8 @@ def _check_together(profile: DeviceProfile, entries: Mapping[str, Node]) -> None
 
 
 def _check_latency_sources(profile: DeviceProfile, node: Node) -> None:
-    for index, (latency, item) in enumerate(zip(profile.latencies, node.value, strict=True)):
+    items = [item for item in node.value if isinstance(item, Node)]
+    for index, (latency, item) in enumerate(zip(profile.latencies, items, strict=True)):
         check_source(latency.source, item, f"latencies[{index}].source")
 
 

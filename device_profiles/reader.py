@@ -8,14 +8,14 @@ import difflib
 import math
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from edgeferry.device_profiles.profile import Form, Range, SizeRange
 from edgeferry.device_profiles.yaml_tree import Node
 
-__all__ = ["fields_of", "read", "suggestion"]
+__all__ = ["check_names", "fields_of", "read", "shown", "suggestion"]
 
 T = TypeVar("T")
 
@@ -38,15 +38,27 @@ def read(kind: type[T], node: Node, key: str = "", *, given: Mapping[str, object
     """
     entries = _mapping(node, key)
     given = given or {}
-    kinds = {name: field_kind for name, field_kind in fields_of(kind).items() if name not in given}
-    for name, entry in entries.items():
-        if name not in kinds:
-            raise entry.error(f"{_join(key, name)} is not a known key{suggestion(name, kinds)}")
+    check_names(kind, entries, key, given=given)
+    kinds = fields_of(kind)
     values = {name: _value(kinds[name], entry, _join(key, name)) for name, entry in entries.items()} | dict(given)
     missing = [name for name in _required(kind) if name not in values]
     if missing:
         raise node.error(f"{_join(key, missing[0])} is missing")
     return kind(**values)
+
+
+def check_names(kind: type, entries: Mapping[str, Node], key: str = "", *, given: Collection[str] = ()) -> None:
+    """Refuse a key that ``kind`` or one of its sections does not have; the arguments are those of `read`.
+
+    Raises:
+        ProfileError: There is one; the message suggests the nearest known key.
+    """
+    kinds = {name: field_kind for name, field_kind in fields_of(kind).items() if name not in given}
+    for name, entry in entries.items():
+        if name not in kinds:
+            raise entry.error(f"{_join(key, name)} is not a known key{suggestion(name, kinds)}")
+        if dataclasses.is_dataclass(kinds[name]) and isinstance(entry.value, dict):
+            check_names(kinds[name], entry.value, _join(key, name))
 
 
 def fields_of(kind: type) -> dict[str, Any]:
@@ -59,6 +71,17 @@ def suggestion(found: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(found, names, n=1)
     return f'; did you mean "{near[0]}"?' if near else f"; wanted one of {', '.join(names)}"
+
+
+def shown(node: Node) -> str:
+    """Return what ``node`` holds, short enough for a message."""
+    match node.value:
+        case str(text):
+            return repr(text[:60]) if text else "nothing"
+        case tuple():
+            return "a list"
+        case _:
+            return "keys and values"
 
 
 def _required(kind: type) -> list[str]:
@@ -75,7 +98,7 @@ def _join(key: str, name: str) -> str:
 
 def _mapping(node: Node, key: str) -> dict[str, Node]:
     if not isinstance(node.value, dict):
-        raise node.error(f"{key}: found {_shown(node)}, wanted keys and values")
+        raise node.error(f"{key}: found {shown(node)}, wanted keys and values")
     return node.value
 
 
@@ -100,7 +123,7 @@ def _plain_value(kind: type, node: Node, key: str) -> object:
 
 def _items(kind: Any, node: Node, key: str) -> tuple[object, ...]:
     if not isinstance(node.value, tuple):
-        raise node.error(f"{key}: found {_shown(node)}, wanted a list")
+        raise node.error(f"{key}: found {shown(node)}, wanted a list")
     return tuple(_value(kind, item, f"{key}[{index}]") for index, item in enumerate(node.value))
 
 
@@ -109,7 +132,7 @@ def _limited_value(kind: type, limits: Range | Form, node: Node, key: str) -> ob
         return _number(kind, limits, node, key)
     text = _text(node, key)
     if not re.fullmatch(limits.pattern, text):
-        raise node.error(f"{key}: found {_shown(node)}, wanted {limits.wanted}")
+        raise node.error(f"{key}: found {shown(node)}, wanted {limits.wanted}")
     return text
 
 
@@ -117,7 +140,7 @@ def _number(kind: type, limits: Range, node: Node, key: str) -> int | float:
     text = node.value if isinstance(node.value, str) else ""
     number = _size(text) if isinstance(limits, SizeRange) else _integer(text) if kind is int else _float(text)
     if number is None or not limits.low <= number <= limits.high:
-        raise node.error(f"{key}: found {_shown(node)}, wanted {_described(kind, limits)}")
+        raise node.error(f"{key}: found {shown(node)}, wanted {_described(kind, limits)}")
     return number
 
 
@@ -147,29 +170,19 @@ def _described(kind: type, limits: Range) -> str:
 def _choice(kind: type[StrEnum], node: Node, key: str) -> StrEnum:
     known = [str(member) for member in kind]
     if not isinstance(node.value, str):
-        raise node.error(f"{key}: found {_shown(node)}, wanted one of {', '.join(known)}")
+        raise node.error(f"{key}: found {shown(node)}, wanted one of {', '.join(known)}")
     if node.value not in known:
-        raise node.error(f"{key}: found {_shown(node)}{suggestion(node.value, known)}")
+        raise node.error(f"{key}: found {shown(node)}{suggestion(node.value, known)}")
     return kind(node.value)
 
 
 def _boolean(node: Node, key: str) -> bool:
     if node.value not in ("true", "false"):
-        raise node.error(f"{key}: found {_shown(node)}, wanted true or false")
+        raise node.error(f"{key}: found {shown(node)}, wanted true or false")
     return node.value == "true"
 
 
 def _text(node: Node, key: str) -> str:
     if not isinstance(node.value, str) or not node.value:
-        raise node.error(f"{key}: found {_shown(node)}, wanted text")
+        raise node.error(f"{key}: found {shown(node)}, wanted text")
     return node.value
-
-
-def _shown(node: Node) -> str:
-    match node.value:
-        case str(text):
-            return repr(text[:60]) if text else "nothing"
-        case tuple():
-            return "a list"
-        case _:
-            return "keys and values"

@@ -13,14 +13,15 @@ author chose them:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from edgeferry.device_profiles.profile import Source
 from edgeferry.device_profiles.reader import read, suggestion
 from edgeferry.device_profiles.yaml_tree import Node
 
-__all__ = ["SOURCES", "check_source", "take_sources"]
+__all__ = ["check_source", "read_sources", "split_sources"]
 
-SOURCES = "sources"
+_SOURCES = "sources"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +32,29 @@ class _Entry:
     reason: str = ""
 
 
-def take_sources(entries: Mapping[str, Node]) -> tuple[dict[str, Node], dict[str, Source]]:
-    """Return the entries of a file without their ``sources``, and the source of each figure by its dotted key.
+def split_sources(entries: Mapping[str, Node]) -> tuple[dict[str, Node], dict[str, Node]]:
+    """Return the entries of a file without their ``sources`` lists, and these by the section that they stand in."""
+    lists = {"": entries[_SOURCES]} if _SOURCES in entries else {}
+    rest = {key: node for key, node in entries.items() if key != _SOURCES}
+    for key, node in rest.items():
+        if isinstance(node.value, dict) and _SOURCES in node.value:
+            lists[key] = node.value[_SOURCES]
+            figures = {name: figure for name, figure in node.value.items() if name != _SOURCES}
+            rest[key] = Node(figures, node.file, node.line)
+    return rest, lists
+
+
+def read_sources(lists: Mapping[str, Node], entries: Mapping[str, Node]) -> dict[str, Source]:
+    """Return the source of each figure, by its dotted key, from what `split_sources` returned.
 
     Raises:
         ProfileError: A source is incomplete, or names a figure that does not stand beside it.
     """
-    rest, sources = _section_without_sources(entries, "")
-    for key, node in rest.items():
-        if isinstance(node.value, dict):
-            figures, section_sources = _section_without_sources(node.value, f"{key}.")
-            rest[key] = Node(figures, node.file, node.line)
-            sources |= section_sources
-    return rest, sources
+    sources: dict[str, Source] = {}
+    for section, node in lists.items():
+        figures = entries[section].value if section else entries
+        sources |= _sources_of(node, cast("Mapping[str, Node]", figures), f"{section}." if section else "")
+    return sources
 
 
 def check_source(source: Source, node: Node, key: str) -> None:
@@ -58,15 +69,8 @@ def check_source(source: Source, node: Node, key: str) -> None:
         raise node.error(f"{key}: wanted a name and a url that begins with http, or else a reason")
 
 
-def _section_without_sources(section: Mapping[str, Node], prefix: str) -> tuple[dict[str, Node], dict[str, Source]]:
-    figures = {name: node for name, node in section.items() if name != SOURCES}
-    if SOURCES not in section:
-        return figures, {}
-    return figures, _sources_of(section[SOURCES], figures, prefix)
-
-
 def _sources_of(node: Node, figures: Mapping[str, Node], prefix: str) -> dict[str, Source]:
-    key = prefix + SOURCES
+    key = prefix + _SOURCES
     if not isinstance(node.value, tuple):
         raise node.error(f"{key}: wanted a list of entries such as `- {{figures: [cores], name: ..., url: ...}}`")
     sources: dict[str, Source] = {}

@@ -2,9 +2,11 @@
 
 Decides what YAML may say here: mappings, lists and scalars. Scalars stay text until the schema says what they mean, so
 YAML 1.1's guesses (``3.10`` a float, ``no`` a boolean, ``1:30`` ninety) cannot happen. Anchors, aliases and tags are
-refused: they only make such a file harder to read.
+refused: they only make such a file harder to read. The tree is built from the parser's events, because libyaml's own
+composer has no limit of depth and overruns the stack.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -14,9 +16,8 @@ __all__ = ["MAX_FILE_BYTES", "Node", "ProfileError", "parse_tree"]
 
 MAX_FILE_BYTES = 64 * 1024
 
-_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may have been built without libyaml
-_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp")}
 _MAX_DEPTH = 16
+_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may have been built without libyaml
 
 
 class ProfileError(ValueError):
@@ -30,7 +31,7 @@ class Node:
     Attributes:
         value: Text of a scalar, the items of a list, or the entries of a mapping.
         file: Name of the file, for messages.
-        line: Where it begins, counted from 1.
+        line: Where it stands, counted from 1; for an entry of a mapping, where its key stands.
     """
 
     value: "Value"
@@ -52,61 +53,71 @@ def parse_tree(data: bytes, file: str) -> dict[str, Node]:
         ProfileError: It is too large, not UTF-8, not YAML, or says what a profile cannot say.
     """
     if len(data) > MAX_FILE_BYTES:
-        raise ProfileError(f"{file}: {len(data)} bytes, wanted at most {MAX_FILE_BYTES}")
+        raise ProfileError(f"{file}: more than {MAX_FILE_BYTES} bytes; a profile needs few of them")
     try:
-        root = yaml.compose(data.decode(), Loader=_LOADER)
+        root = _Builder(yaml.parse(data.decode(), Loader=_LOADER), file).document()
     except UnicodeDecodeError as err:
         raise ProfileError(f"{file}: not UTF-8 at byte {err.start}; save it as UTF-8") from err
-    except (yaml.YAMLError, RecursionError) as err:
-        raise ProfileError(f"{file}{_line_of(err)}: not YAML: {_problem_of(err)}") from err
-    if not isinstance(root, yaml.MappingNode):
+    except yaml.MarkedYAMLError as err:
+        raise ProfileError(f"{file}{_line_of(err)}: not YAML: {err.problem}") from err
+    except yaml.YAMLError as err:
+        raise ProfileError(f"{file}: not YAML: it has a character that is not allowed") from err
+    if not isinstance(root.value, dict):
         raise ProfileError(f"{file}: wanted keys and values, such as `title: My board`")
-    return _TreeBuilder(file).entries(root, 0)
+    return root.value
 
 
-def _line_of(err: Exception) -> str:
-    mark = getattr(err, "problem_mark", None)
-    return f":{mark.line + 1}" if mark else ""
+def _line_of(err: yaml.MarkedYAMLError) -> str:
+    return f":{err.problem_mark.line + 1}" if err.problem_mark else ""
 
 
-def _problem_of(err: Exception) -> str:
-    return getattr(err, "problem", None) or "nested too deeply or with characters that YAML does not allow"
-
-
-class _TreeBuilder:
-    def __init__(self, file: str) -> None:
+class _Builder:
+    def __init__(self, events: Iterator[Any], file: str) -> None:
+        self._events = events
         self._file = file
-        self._seen: set[int] = set()
 
-    def build(self, source: yaml.Node, depth: int) -> Node:
-        line = source.start_mark.line + 1
-        self._check(source, line, depth)
-        value: Value
-        if isinstance(source, yaml.MappingNode):
-            value = self.entries(source, depth)
-        elif isinstance(source, yaml.SequenceNode):
-            value = tuple(self.build(item, depth + 1) for item in source.value)
-        else:
-            value = str(source.value)
-        return Node(value, self._file, line)
+    def document(self) -> Node:
+        """Return the root of the one document; an empty text where there is none."""
+        next(self._events)  # the stream's start
+        if isinstance(next(self._events), yaml.StreamEndEvent):
+            return Node("", self._file, 1)
+        root = self._node(next(self._events), 0)
+        next(self._events)  # the document's end
+        after = next(self._events)
+        if not isinstance(after, yaml.StreamEndEvent):
+            raise self._error(after, "a second document begins; wanted one")
+        return root
 
-    def _check(self, source: yaml.Node, line: int, depth: int) -> None:
-        if id(source) in self._seen:
-            raise ProfileError(f"{self._file}:{line}: aliases (*name) cannot be used here; write the value again")
-        self._seen.add(id(source))
+    def _node(self, event: Any, depth: int) -> Node:
+        if isinstance(event, yaml.AliasEvent) or event.anchor:
+            raise self._error(event, "anchors and aliases (&name, *name) cannot be used here; write the value again")
+        if event.tag:
+            raise self._error(event, f"tag {event.tag[:80]!r} cannot be used here; leave it out")
         if depth > _MAX_DEPTH:
-            raise ProfileError(f"{self._file}:{line}: nested more than {_MAX_DEPTH} levels deep")
-        if source.tag not in _TAGS:
-            raise ProfileError(f"{self._file}:{line}: tag {source.tag!r} cannot be used here; leave it out")
+            raise self._error(event, f"nested more than {_MAX_DEPTH} levels deep")
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.ScalarEvent):
+            return Node(event.value, self._file, line)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return Node(self._items(depth + 1), self._file, line)
+        return Node(self._entries(depth + 1), self._file, line)
 
-    def entries(self, source: yaml.MappingNode, depth: int) -> dict[str, Node]:
+    def _items(self, depth: int) -> tuple[Node, ...]:
+        items = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            items.append(self._node(event, depth))
+        return tuple(items)
+
+    def _entries(self, depth: int) -> dict[str, Node]:
         entries: dict[str, Node] = {}
-        for key_node, value_node in source.value:
-            key, line = key_node.value, key_node.start_mark.line + 1
-            if not isinstance(key, str):
-                raise ProfileError(f"{self._file}:{line}: a key is a list or a mapping; wanted a word")
-            if key in entries:
-                raise ProfileError(f"{self._file}:{line}: {key} stands twice, first on line {entries[key].line}")
-            entry = self.build(value_node, depth + 1)
-            entries[key] = Node(entry.value, self._file, line)
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            key = self._node(event, depth)
+            if not isinstance(key.value, str):
+                raise key.error("a key is a list or a mapping; wanted a word")
+            if key.value in entries:
+                raise key.error(f"{key.value} stands twice, first on line {entries[key.value].line}")
+            entries[key.value] = Node(self._node(next(self._events), depth).value, self._file, key.line)
         return entries
+
+    def _error(self, event: Any, sentence: str) -> ProfileError:
+        return ProfileError(f"{self._file}:{event.start_mark.line + 1}: {sentence}")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 
+from edgeferry.fleet.errors import FleetError
 from edgeferry.fleet.operator import BrokerError, Connected, Login, Operator, Received, Will
 from edgeferry.fleet.origin import BlockQueue, TokenBucket, frame_of, is_for
 from edgeferry.fleet.settings import BrokerUrl
@@ -169,7 +170,10 @@ class BlockServer:
     def _greet(self) -> None:
         self._queue.forget()
         self._say(Availability.ONLINE.encode())
-        self._on_connected(self._operator)
+        try:
+            self._on_connected(self._operator)
+        except FleetError as err:
+            log.warning("origin %s: metadata not said again: %s", self.settings.id, err)
 
     def _queue_request(self, message: Received) -> None:
         try:

@@ -15,7 +15,7 @@ from threading import Event
 import iotcore
 
 from edgeferry.fleet.errors import FleetError
-from edgeferry.fleet.files import write_atomically
+from edgeferry.fleet.files import PRIVATE, write_atomically
 
 __all__ = ["BrokerAddress", "BrokerFailedError", "EmbeddedBroker", "keep_running", "rumqttd_config"]
 
@@ -107,7 +107,7 @@ class EmbeddedBroker:
         Raises:
             BrokerFailedError: The port is in use or not ours to open, or the child ended.
         """
-        write_atomically(self._config_file, rumqttd_config(self.address, passwords).encode(), mode=0o600)
+        write_atomically(self._config_file, rumqttd_config(self.address, passwords).encode(), mode=PRIVATE)
         try:
             process = iotcore.Broker(config_path=str(self._config_file))
             process.start(timeout=_START_TIMEOUT_S)

@@ -15,7 +15,15 @@ from typing import IO
 
 from edgeferry.fleet.errors import BusyError, ConfigurationError, FleetError
 
-__all__ = ["PRIVATE", "folder_lock", "make_folder", "replacing", "sync_folder", "write_all_atomically", "write_atomically"]
+__all__ = [
+    "PRIVATE",
+    "folder_lock",
+    "make_folder",
+    "replacing",
+    "sync_folder",
+    "write_all_atomically",
+    "write_atomically",
+]
 
 PRIVATE = 0o600
 _PUBLIC = 0o644

@@ -10,8 +10,8 @@ A password never stands in a URL or on a command line, where other users of the 
 """
 
 import difflib
-import os
 import secrets
+import ssl
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 import msgspec
 import yaml
 
-from edgeferry.fleet.errors import FleetError
-from edgeferry.fleet.files import write_atomically
+from edgeferry.fleet.errors import ConfigurationError
+from edgeferry.fleet.files import PRIVATE, make_folder, write_atomically
 from edgeferry.wire.codec import WireError
 from edgeferry.wire.topics import DEFAULT_ROOT, Topics, check_id, check_root
 
@@ -43,7 +43,7 @@ _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _FILE = "fleet.yaml"
 
 
-class SettingsError(FleetError):
+class SettingsError(ConfigurationError):
     """A setting of the fleet cannot be what it is; fit to show."""
 
 
@@ -191,6 +191,19 @@ class Passwords:
         """Return that certificate, or an empty text where there is none."""
         return self.ca_file.read_text() if self.ca_file.exists() else ""
 
+    def put_ca(self, pem: str) -> None:
+        """Set the certificate that signed the broker's.
+
+        Raises:
+            SettingsError: It is not a certificate.
+        """
+        try:
+            ssl.create_default_context(cadata=pem)
+        except (ssl.SSLError, ValueError) as err:
+            raise SettingsError(f"the certificate of the broker's authority cannot be used: {err}; wanted PEM") from err
+        make_folder(self._path.parent, mode=0o700)
+        write_atomically(self.ca_file, pem.encode())
+
     def load(self) -> dict[str, str]:
         """Return every password by user name; empty when there is none yet.
 
@@ -226,6 +239,6 @@ class Passwords:
         return password
 
     def _save(self, passwords: Mapping[str, str]) -> None:
-        self._path.parent.mkdir(mode=0o700, exist_ok=True)
+        make_folder(self._path.parent, mode=0o700)
         body = msgspec.json.format(msgspec.json.encode(passwords, order="sorted"), indent=1)
-        write_atomically(self._path, body + b"\n", mode=0o600)
+        write_atomically(self._path, body + b"\n", mode=PRIVATE)

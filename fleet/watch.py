@@ -37,8 +37,10 @@ class FleetWatch:
     def __exit__(self, *_: object) -> None:
         self.operator.close()
 
-    def collect(self) -> FleetView:
+    def collect(self, device: str = "+") -> FleetView:
         """Subscribe to what devices say of themselves and return the view when all that is retained has come.
+
+        ``device`` is one of them, or ``+`` for all.
 
         A message to ourselves, sent after the subscriptions, tells when: brokers keep the order of one client.
 
@@ -47,7 +49,7 @@ class FleetWatch:
         """
         marker = self._topics.response(self.operator.client_id, self.operator.client_id)
         self.operator.subscribe(marker)
-        self.operator.subscribe(*(self._topics.device("+", kind) for kind in _KINDS))
+        self.operator.subscribe(*(self._topics.device(device, kind) for kind in _KINDS))
         self.operator.publish(marker, b"")
         if not any(_is_on(message, marker) for message in self._taking_in(_SETTLE_TIMEOUT_S)):
             raise BrokerError(

@@ -53,11 +53,12 @@ def quantize(real: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
         raise ValueError(f"tensor {spec.name!r} is quantized ({spec.datatype}) and cannot hold NaN")
     dtype = DTYPES[spec.datatype]
     limits = np.iinfo(dtype)
-    real_dtype = np.float32 if limits.bits <= 16 else np.float64  # float32 cannot hold every int32
-    steps = real.astype(real_dtype) / real_dtype(spec.scale)
+    steps: NDArray[Any] = real.astype(np.float32 if limits.bits <= 16 else np.float64)  # float32 has no room for int32
+    steps /= steps.dtype.type(spec.scale)
     np.rint(steps, out=steps)
-    steps += spec.zero_point
-    return np.clip(steps, limits.min, limits.max, out=steps).astype(dtype)
+    steps += steps.dtype.type(spec.zero_point)
+    np.clip(steps, limits.min, limits.max, out=steps)
+    return steps.astype(dtype)
 
 
 def dequantize(quantized: NDArray[Any], spec: TensorSpec) -> NDArray[np.float32]:

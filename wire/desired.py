@@ -43,6 +43,9 @@ Version = Annotated[int, Meta(ge=1, le=2**53)]
 Size = Annotated[int, Meta(ge=0, le=2**40)]
 BlockSize = Annotated[int, Meta(ge=1024, le=1 << 20)]
 
+# 32 is the most that numpy 1 holds. Without limits, the product of a long shape would take minutes.
+Shape = Annotated[tuple[Annotated[int, Meta(ge=-1, le=2**40)], ...], Meta(max_length=32)]
+
 BlobRole = str
 ROLE_MODEL: BlobRole = "model"
 ROLE_SELFTEST: BlobRole = "selftest"
@@ -94,7 +97,7 @@ class TensorSpec(Message, frozen=True):
 
     name: str
     datatype: str
-    shape: tuple[int, ...]
+    shape: Shape
     scale: float = 0.0
     zero_point: int = 0
 
@@ -222,9 +225,11 @@ def decode_document(data: bytes) -> DesiredDocument:
     document = decode(DesiredDocument, data, max_bytes=MAX_DOCUMENT_BYTES)
     _check_format(document.format, "desired document")
     for model, wish in document.models.items():
-        astray = sorted(label for label, version in wish.labels.items() if version not in wish.versions)
-        if astray or STABLE not in wish.labels:
-            raise WireError(f"desired document: model {model!r} lists {wish.versions} but labels {wish.labels}")
+        for label, version in wish.labels.items():
+            if version not in wish.versions:
+                raise WireError(f"desired document: {model!r} has no version {version}, to which {label[:64]!r} points")
+        if STABLE not in wish.labels:
+            raise WireError(f"desired document: {model!r} has no label {STABLE!r}, so no version of it would answer")
     return document
 
 

@@ -4,7 +4,6 @@
 """
 
 import base64
-import binascii
 import zlib
 
 from edgeferry.wire.codec import Message, WireError, decode, encode
@@ -57,6 +56,8 @@ def parse_token(text: str) -> JoinToken:
     if token.v != 1:
         raise WireError(f"token: version {token.v}, wanted 1; update edgeferry on this device")
     check_id(token.id, what="token: device id")
+    for group in token.groups:
+        check_id(group, what="token: group")
     check_root(token.topic_root)
     return token
 
@@ -64,7 +65,7 @@ def parse_token(text: str) -> JoinToken:
 def _body(encoded: str, checksum: str) -> bytes:
     try:
         body = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError) as err:
+    except ValueError as err:
         raise WireError("token: has characters that do not belong there; copy the whole line") from err
     if f"{zlib.crc32(body):08x}" != checksum:
         raise WireError("token: its checksum differs, so a part of it is missing or altered; copy the whole line")

@@ -6,7 +6,7 @@ Times are integer unix milliseconds. Units stand in the names. A figure that is 
 from enum import StrEnum
 from typing import Any
 
-from msgspec import Raw, field
+from msgspec import UNSET, Raw, UnsetType, field
 
 from edgeferry.wire.codec import Message
 from edgeferry.wire.desired import Name, Sha256
@@ -305,8 +305,8 @@ class Request(Message, frozen=True):
 
 
 class Response(Message, frozen=True):
-    """The answer to a request: ``ok`` or ``error``."""
+    """The answer to a request: ``ok``, any JSON, or ``error``."""
 
     id: str = ""
-    ok: Raw | None = None
+    ok: Raw | UnsetType = UNSET  # msgspec reads no `Raw | None`
     error: Problem | None = None

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-from msgspec import field
+from msgspec import UNSET, Raw, UnsetType, field
 
 from edgeferry.wire.codec import Message, WireError, decode, encode
+from edgeferry.wire.desired import Shape
 
 __all__ = [
     "BINARY_SIZE",
@@ -56,13 +56,13 @@ _LENGTH = struct.Struct(">I")
 
 
 class InputTensor(Message, frozen=True):
-    """One input of a request: its data is in the JSON, or in the binary part when ``binary_data_size`` is given."""
+    """One input of a request: ``data`` is JSON, or unset where ``binary_data_size`` puts it into the binary part."""
 
     name: str
-    shape: tuple[int, ...]
+    shape: Shape
     datatype: str
     parameters: dict[str, Any] = field(default_factory=dict)
-    data: msgspec.Raw | None = None
+    data: Raw | UnsetType = UNSET
 
 
 class RequestedOutput(Message, frozen=True):
@@ -85,10 +85,10 @@ class OutputTensor(Message, frozen=True):
     """One output of a response."""
 
     name: str
-    shape: tuple[int, ...]
+    shape: Shape
     datatype: str
     parameters: dict[str, Any] = field(default_factory=dict)
-    data: msgspec.Raw | None = None
+    data: Raw | UnsetType = UNSET
 
 
 class InferResponse(Message, frozen=True):
@@ -127,7 +127,7 @@ def tensor_bytes(datatype: str, shape: Sequence[int]) -> int:
     if datatype not in ITEM_BYTES:
         raise WireError(f"datatype {datatype[:20]!r} is not known; wanted one of {', '.join(ITEM_BYTES)}")
     if any(size < 0 for size in shape):
-        raise WireError(f"shape {list(shape)} has a negative dimension")
+        raise WireError(f"shape {list(shape)[:32]} has a negative dimension")
     return math.prod(shape) * ITEM_BYTES[datatype]
 
 

@@ -24,7 +24,7 @@ DEFAULT_ROOT = "edgeferry/v1"
 ID_WANTED = "1 to 64 of a-z A-Z 0-9 _ -"
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")  # no dot first: a name stands in paths, where .. is a way up
 
 
 class TopicKind(StrEnum):
@@ -94,7 +94,7 @@ def check_name(value: str, *, what: str = "model") -> str:
     Raises:
         WireError: It is empty, too long, begins with a dot or has other characters.
     """
-    if not _NAME.fullmatch(value) or value.startswith("."):
+    if not _NAME.fullmatch(value):
         raise WireError(f"{what} {value[:80]!r} cannot stand in a topic; wanted 1 to 64 of a-z A-Z 0-9 _ - .")
     return value
 
@@ -103,7 +103,7 @@ def check_root(value: str) -> str:
     """Return ``value`` when it can be the root of all topics.
 
     Raises:
-        WireError: It is empty, has a wildcard, an empty level, or begins with ``$`` or ends with ``/``.
+        WireError: It is empty, has a wildcard or an empty level, or a level begins with ``$`` or a dot.
     """
     levels = value.split("/")
     if not all(_NAME.fullmatch(level) for level in levels):

@@ -53,7 +53,7 @@ class HttpServer:
         self._lock = threading.Lock()
         self._silent_since: dict[Connection, float] = {}  # all connections; infinity while a request is being served
         self._body_bytes = 0
-        self._stopping = False
+        self._stopping = threading.Event()
 
     def start(self) -> None:
         """Accept connections from now on."""
@@ -61,8 +61,8 @@ class HttpServer:
             threading.Thread(target=self._accept, args=(listener,), name="accept", daemon=True).start()
 
     def stop(self, grace_s: float) -> None:
-        """Accept no more, let running requests finish for ``grace_s`` and end all connections."""
-        self._stopping = True
+        """Accept no more, end idle connections, and let running requests finish for ``grace_s``."""
+        self._stopping.set()
         for listener in self._listeners:
             listener.socket.shutdown(socket.SHUT_RDWR)
             listener.socket.close()
@@ -79,14 +79,14 @@ class HttpServer:
         return len(connections)
 
     def _accept(self, listener: Listener) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             try:
                 sock, _ = listener.socket.accept()
             except OSError as err:
-                if self._stopping:
+                if self._stopping.is_set():
                     return
                 logger.warning("accepting a connection failed: %s", err)
-                time.sleep(0.1)  # out of descriptors, most likely: some will come back
+                self._stopping.wait(0.1)  # out of descriptors, most likely: some will come back
                 continue
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -95,18 +95,21 @@ class HttpServer:
     def _admit(self, sock: socket.socket, listener: Listener) -> None:
         connection = Connection(sock, self._limits)
         with self._lock:
-            full = len(self._silent_since) >= self._limits.connections
-            oldest = min(self._silent_since, key=self._silent_since.__getitem__) if full else None
-            if oldest is not None and self._silent_since[oldest] != float("inf"):
-                oldest.abort()
-                del self._silent_since[oldest]
-                full = False
-            if not full:
+            admitted = len(self._silent_since) < self._limits.connections or self._drop_most_silent()
+            if admitted:
                 self._silent_since[connection] = time.monotonic()
-        if full:
+        if not admitted:
             self._refuse(connection)
             return
         threading.Thread(target=self._serve, args=(connection, listener.trusted), name="client", daemon=True).start()
+
+    def _drop_most_silent(self) -> bool:
+        connection, since = min(self._silent_since.items(), key=lambda item: item[1])
+        if since == float("inf"):
+            return False
+        connection.abort()
+        del self._silent_since[connection]
+        return True
 
     def _refuse(self, connection: Connection) -> None:
         try:
@@ -115,7 +118,7 @@ class HttpServer:
             logger.debug("a refused client went before its answer: %s", err)
         connection.close()
 
-    def _serve(self, connection: Connection, trusted: bool) -> None:  # noqa: FBT001 - handed on by Thread
+    def _serve(self, connection: Connection, trusted: bool) -> None:
         try:
             while self._serve_one(connection, trusted=trusted):
                 pass
@@ -138,7 +141,7 @@ class HttpServer:
             if not self._set_busy(connection, busy=True):
                 return False  # chosen to make room for another client; its answer would reach nobody
             response = self._answer(head, body, trusted=trusted)
-            keep_alive = head.keep_alive and not self._stopping
+            keep_alive = head.keep_alive and not self._stopping.is_set()
             connection.write(response, keep_alive=keep_alive)
         finally:
             with self._lock:

@@ -1,7 +1,7 @@
 """The child process that turns a source model into the float ``.tflite``, and says what the source itself answers.
 
-Job: ``format``, ``model``, ``samples``, ``compared``. It leaves ``float.tflite``, and ``source.npz`` with the source
-model's outputs for the first ``compared`` samples.
+Job: ``format``, ``model``, ``samples``, ``compared``. It leaves ``float.tflite``, and in ``source`` the source
+model's outputs for the first ``compared`` samples; its result are the ``inputs`` of the float model.
 """
 
 import importlib
@@ -9,14 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeferry.converter.arrays import write_arrays
 from edgeferry.converter.child import child_main, report_step
 from edgeferry.converter.errors import SourceError
 from edgeferry.converter.formats.registry import FORMATS
 from edgeferry.converter.formats.source import Source, fixed_shapes
 from edgeferry.converter.samples import Samples
+from edgeferry.inference.model import Model, ModelError
 
 
 def main() -> None:
@@ -33,10 +36,14 @@ def _convert(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     shapes = fixed_shapes(source.inputs, samples)
     report_step(folder, f"running {path.name} as it is")
     outputs = _run(source, samples, job["compared"])
-    np.savez(folder / "source.npz", **outputs)  # type: ignore[arg-type]  # numpy's stub takes **outputs for its flag
+    write_arrays(folder / "source", outputs)
     report_step(folder, f"converting {path.name} to TensorFlow Lite")
-    (folder / "float.tflite").write_bytes(source.to_tflite(shapes, folder))
-    return {"compared": len(next(iter(outputs.values())))}
+    model = folder / "float.tflite"
+    model.write_bytes(source.to_tflite(shapes, folder))
+    try:
+        return {"inputs": msgspec.to_builtins(Model.load(model).inputs)}
+    except ModelError as err:
+        raise SourceError(f"{path.name} converts, but the result cannot be run: {err}") from err
 
 
 def _run(source: Source, samples: Mapping[str, NDArray[Any]], compared: int) -> dict[str, NDArray[Any]]:

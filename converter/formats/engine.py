@@ -29,8 +29,7 @@ def saved_model_to_tflite(folder: Path, signature: str, *, what: str) -> bytes:
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     try:
         return bytes(converter.convert())
-    # The converter's own error class is not public; it and what it lets through come from these.
-    except Exception as err:  # noqa: BLE001 - any failure of a foreign compiler is one answer to the user
+    except Exception as err:  # any failure of a foreign compiler is one answer to the user
         raise SourceError(f"{what} does not convert: {explain(str(err))}") from err
 
 

@@ -32,7 +32,7 @@ def load(path: Path) -> "KerasSource":
     """
     try:
         model = keras.saving.load_model(path, compile=False)
-    except Exception as err:  # noqa: BLE001 - Keras raises whatever a layer's own constructor raises
+    except Exception as err:  # Keras raises whatever a layer's own constructor raises
         raise SourceError(f"{path.name} cannot be loaded: {_explain(err)}") from err
     try:
         flat = keras.Model(list(model.inputs), list(model.outputs))

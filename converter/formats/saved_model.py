@@ -27,7 +27,7 @@ def load(path: Path) -> "SavedModelSource":
     """
     try:
         loaded = tf.saved_model.load(str(path))
-    except Exception as err:  # noqa: BLE001 - TensorFlow raises its own and Python's errors alike
+    except Exception as err:  # TensorFlow raises its own and Python's errors alike
         raise SourceError(f"{path.name} cannot be loaded: {' '.join(str(err).split())[:400]}") from err
     return SavedModelSource(path.name, loaded, _signature(path.name, list(loaded.signatures)))
 
@@ -50,7 +50,7 @@ class SavedModelSource:
     def to_tflite(self, shapes: Shapes, folder: Path) -> bytes:
         """Return the float ``.tflite``, by way of another SavedModel with fixed shapes in ``folder``."""
         fixed = {name: tf.TensorSpec(shapes[name], spec.dtype, name=name) for name, spec in self._specs.items()}
-        function = tf.function(lambda **inputs: self._function(**inputs)).get_concrete_function(**fixed)
+        function = tf.function(self._function).get_concrete_function(**fixed)
         module = tf.Module()
         module.loaded = self._loaded  # keeps its variables; without them they would be saved uninitialised
         tf.saved_model.save(module, str(folder / "saved_model"), signatures={_SIGNATURE: function})

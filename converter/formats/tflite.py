@@ -44,7 +44,7 @@ class TfliteSource:
         """Return the outputs for a batch of one."""
         return self._model.run(inputs)
 
-    def to_tflite(self, shapes: Shapes, folder: Path) -> bytes:  # noqa: ARG002 - the protocol's; nothing in between here
+    def to_tflite(self, shapes: Shapes, folder: Path) -> bytes:
         """Return the same model with fixed input shapes and a signature."""
         main = self._content.subgraphs[0]
         if not self._content.signatureDefs:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from edgeferry.wire.codec import WireError, decode
-from edgeferry.wire.messages import Availability, Info, State, Telemetry
+from edgeferry.wire.messages import Availability, Info, Problem, State, Telemetry
 from edgeferry.wire.topics import Topic, TopicKind, Topics
 
-__all__ = ["DeviceView", "FleetView", "Liveness"]
+__all__ = ["DeviceView", "FleetView", "Liveness", "told"]
 
 MAX_DEVICES = 50_000  # what a broker that lies can make us remember
 DEFAULT_INTERVAL_S = 10.0
@@ -25,6 +25,11 @@ class Liveness(StrEnum):
     OFFLINE = "offline"
     STALE = "stale"
     UNKNOWN = "unknown"
+
+
+def told(problem: Problem) -> str:
+    """Return what a device gives as its reason, in one line."""
+    return f"{problem.reason}: {problem.detail}" if problem.detail else str(problem.reason)
 
 
 @dataclass(slots=True)

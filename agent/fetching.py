@@ -1,0 +1,284 @@
+"""Gets blobs onto the disk: which blob is pulled now, where its blocks go, and when nobody answers.
+
+Batches wait in order, urgent ones (metadata) first; one blob is on its way at a time, which keeps memory at one
+window. Owned by the main loop; sending is a callable, time is a number.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from edgeferry.agent.errors import BlobMismatchError, DiskFullError, StoreError
+from edgeferry.agent.store import Partial, Store
+from edgeferry.agent.transfer import Pull, Want
+from edgeferry.wire.blocks import Block, BlockRequest
+from edgeferry.wire.codec import WireError
+from edgeferry.wire.messages import Code, Problem, Reason, TransferState
+
+__all__ = ["Batch", "BatchDone", "BatchFailed", "Fetcher", "problem_of"]
+
+logger = logging.getLogger(__name__)
+
+MAX_MISMATCHES = 3  # of a whole blob whose blocks had no hashes of their own
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Blobs that somebody waits for together.
+
+    Attributes:
+        owner: Who: a deployment's id, or a name of the caller's.
+        urgent: True for metadata, which goes before models.
+    """
+
+    owner: str
+    wants: tuple[Want, ...]
+    urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDone:
+    """Every blob of a batch is here; those with block hashes still have to be checked as a whole."""
+
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFailed:
+    """A batch cannot be completed."""
+
+    owner: str
+    problem: Problem
+
+
+@dataclass(slots=True)
+class _Running:
+    pull: Pull
+    partial: Partial
+
+
+@dataclass(slots=True)
+class _Origins:
+    """Who serves blocks: the preferred one stays preferred for as long as it is there."""
+
+    online: set[str] = field(default_factory=set)
+    preferred: str = ""
+
+    def note(self, origin: str, *, is_online: bool) -> bool:
+        """Note whether ``origin`` is there; tell whether that is news worth asking again for."""
+        is_new = is_online and origin not in self.online
+        self.online = self.online | {origin} if is_online else self.online - {origin}
+        if self.preferred not in self.online:
+            self.preferred = min(self.online, default="")
+        return is_new
+
+
+class Fetcher:
+    """Pulls batches of blobs, one blob at a time.
+
+    Args:
+        store: Where blobs go.
+        send: Publishes a block request.
+        emit: Takes `BatchDone` and `BatchFailed`.
+    """
+
+    def __init__(
+        self, store: Store, send: Callable[[BlockRequest], None], emit: Callable[[BatchDone | BatchFailed], None]
+    ) -> None:
+        self._store = store
+        self._send = send
+        self._emit = emit
+        self._batches: list[Batch] = []
+        self._running: dict[str, _Running] = {}
+        self._origins = _Origins()
+        self._transfers = 0
+        self._mismatches: dict[str, int] = {}
+        self._connected = False
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something is wanted and nobody answers."""
+        current = self._current()
+        return current is not None and (not self._origins.online or current.pull.is_waiting)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is wanted."""
+        return not self._batches
+
+    def add(self, batch: Batch, now_s: float) -> None:
+        """Want a batch; another one of the same owner is replaced."""
+        self.cancel(batch.owner)
+        urgent = [other for other in self._batches if other.urgent]
+        others = [other for other in self._batches if not other.urgent]
+        self._batches = [*urgent, batch, *others] if batch.urgent else [*urgent, *others, batch]
+        self.pump(now_s)
+
+    def cancel(self, owner: str) -> None:
+        """Stop wanting a batch; what has arrived stays on the disk."""
+        self._batches = [batch for batch in self._batches if batch.owner != owner]
+        wanted = {want.blob.sha256 for batch in self._batches for want in batch.wants}
+        for sha256 in [sha256 for sha256 in self._running if sha256 not in wanted]:
+            self._close(sha256)
+
+    def close(self) -> None:
+        """Sync and close everything, for a clean end."""
+        for sha256 in list(self._running):
+            self._close(sha256)
+
+    def set_connected(self, *, connected: bool, now_s: float) -> None:
+        """Note whether asking makes sense; after a reconnect everything open is asked for again."""
+        self._connected = connected
+        if connected:
+            self._nudge()
+            self.pump(now_s)
+        else:
+            self._origins = _Origins()
+
+    def note_origin(self, origin: str, *, is_online: bool, now_s: float) -> None:
+        """Note that an origin has come or gone."""
+        if self._origins.note(origin, is_online=is_online):
+            self._nudge()
+        self.pump(now_s)
+
+    def receive(self, frame: bytes, now_s: float) -> None:
+        """Take a block that has arrived."""
+        try:
+            block = Block.from_bytes(frame)
+        except WireError as err:
+            logger.warning("dropped a block: %s", err)
+            return
+        for running in list(self._running.values()):
+            write = running.pull.receive(block, now_s)
+            if write:
+                self._guarded(running, lambda r=running, w=write: self._store.write_block(r.partial, w))  # type: ignore[misc]
+        self.pump(now_s)
+
+    def tick(self, now_s: float) -> None:
+        """Ask again for what was lost."""
+        current = self._current()
+        if current:
+            current.pull.expire(now_s)
+        self.pump(now_s)
+
+    def next_deadline_s(self) -> float | None:
+        """Return when `tick` is due."""
+        current = self._current()
+        return current.pull.next_deadline_s() if current else None
+
+    def progress_of(self, owner: str) -> TransferState | None:
+        """Return how far the blob on its way for ``owner`` is."""
+        for batch in self._batches:
+            if batch.owner == owner:
+                total = sum(want.blob.size_bytes for want in batch.wants)
+                done = sum(self._done_bytes(want) for want in batch.wants)
+                largest = max(batch.wants, key=lambda want: want.blob.size_bytes)
+                return TransferState(
+                    sha256=largest.blob.sha256, done_bytes=done, total_bytes=total, origin=self._origins.preferred
+                )
+        return None
+
+    def pump(self, now_s: float) -> None:
+        """Finish what is complete, begin what is next, and ask for what the window allows."""
+        while self._batches:
+            batch = self._batches[0]
+            want = next((want for want in batch.wants if not self._is_here(want)), None)
+            if want is None:
+                self._batches.remove(batch)
+                self._emit(BatchDone(batch.owner))
+            elif not self._advance(want, now_s):
+                return
+
+    # One blob
+
+    def _current(self) -> _Running | None:
+        for batch in self._batches[:1]:
+            for want in batch.wants:
+                if want.blob.sha256 in self._running:
+                    return self._running[want.blob.sha256]
+        return None
+
+    def _is_here(self, want: Want) -> bool:
+        return want.blob.sha256 not in self._running and self._store.is_complete(want)
+
+    def _done_bytes(self, want: Want) -> int:
+        running = self._running.get(want.blob.sha256)
+        if running:
+            return running.pull.done_bytes
+        return want.blob.size_bytes if self._store.has_blob(want.blob) else 0
+
+    def _advance(self, want: Want, now_s: float) -> bool:
+        """Go on with ``want``; tell whether the list of batches has to be looked at again."""
+        running = self._running.get(want.blob.sha256) or self._open(want)
+        if running is None:
+            return True
+        if running.pull.is_done:
+            self._finish(running)
+            return True
+        if self._connected:
+            running.pull.origin = "" if running.pull.is_waiting else self._origins.preferred
+            for request in running.pull.requests(now_s):
+                self._send(request)
+        return False
+
+    def _open(self, want: Want) -> _Running | None:
+        try:
+            partial = self._store.open_partial(want)
+        except StoreError as err:
+            self._fail(want, err)
+            return None
+        self._transfers = (self._transfers + 1) % (1 << 16)
+        running = _Running(Pull(want, partial.have, self._transfers), partial)
+        self._running[want.blob.sha256] = running
+        return running
+
+    def _finish(self, running: _Running) -> None:
+        want = running.pull.want
+        self._close(want.blob.sha256)
+        if want.digests or self._is_failed(want):
+            return
+        try:
+            self._store.check_blob(want.blob)
+        except BlobMismatchError as err:
+            count = self._mismatches.get(want.blob.sha256, 0) + 1
+            self._mismatches[want.blob.sha256] = count
+            if count >= MAX_MISMATCHES:
+                self._fail(want, err)
+        except StoreError as err:
+            self._fail(want, err)
+
+    def _is_failed(self, want: Want) -> bool:
+        return not any(want in batch.wants for batch in self._batches)
+
+    def _close(self, sha256: str) -> None:
+        running = self._running.pop(sha256)
+        self._guarded(running, lambda: self._store.close_partial(running.partial))
+
+    def _guarded(self, running: _Running, change: Callable[[], None]) -> None:
+        try:
+            change()
+        except StoreError as err:
+            self._fail(running.pull.want, err)
+
+    def _fail(self, want: Want, err: StoreError) -> None:
+        """Give up every batch that wants a blob for which the disk has failed."""
+        failed = [batch for batch in self._batches if want in batch.wants]
+        for batch in failed:
+            self.cancel(batch.owner)
+            self._emit(BatchFailed(batch.owner, problem_of(err)))
+
+    def _nudge(self) -> None:
+        for running in self._running.values():
+            running.pull.nudge()
+
+
+def problem_of(err: StoreError) -> Problem:
+    """Return ``err`` of the disk as it is reported."""
+    match err:
+        case DiskFullError():
+            code, reason = Code.RESOURCE_EXHAUSTED, Reason.DISK_FULL
+        case BlobMismatchError():
+            code, reason = Code.DATA_LOSS, Reason.BLOB_MISMATCH
+        case _:
+            code, reason = Code.DATA_LOSS, Reason.DISK_FAULT
+    return Problem(code=code, reason=reason, detail=str(err))

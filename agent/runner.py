@@ -1,0 +1,345 @@
+"""The one loop that owns the agent's state: inbox -> step -> save -> perform.
+
+Everything that happens comes through the inbox, or from a timer, or from a part that works in this thread and puts
+it into ``local``. Nothing here waits for anything but the inbox.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from edgeferry.agent import lifecycle
+from edgeferry.agent.answering import Answerer
+from edgeferry.agent.clock import now_ms
+from edgeferry.agent.events import Booted, Failed, Faulted, Happened, LifecycleEvent, Noted, ServingStarted, Tick
+from edgeferry.agent.fetching import BatchDone, BatchFailed, Fetcher
+from edgeferry.agent.following import BATCH_OWNER, Follower, Looked
+from edgeferry.agent.inbox import Acknowledged, Connected, Disconnected, Done, Inbox, Received, Stop
+from edgeferry.agent.lanes import LaneCrashedError
+from edgeferry.agent.performer import Performer
+from edgeferry.agent.reporting import Standing, state_message
+from edgeferry.agent.spool import Spool
+from edgeferry.agent.state import AgentState, Phase
+from edgeferry.agent.store import Store
+from edgeferry.agent.supervisor import ServingDown, ServingUp
+from edgeferry.agent.systemd import Notifier
+from edgeferry.agent.voice import Voice
+from edgeferry.wire.codec import WireError
+from edgeferry.wire.messages import Availability, Code, EventKind, Info, Problem, Reason, State, Telemetry
+from edgeferry.wire.topics import Topic, TopicKind, Topics
+
+__all__ = ["Parts", "Runner", "Sampled", "Settings"]
+
+logger = logging.getLogger(__name__)
+
+LOOK_AGAIN_S = 3600.0  # to notice that metadata has expired
+MAX_WAIT_S = 5.0
+MODEL_ERRORS_MIN = 5  # fewer say nothing about a model
+MAX_EVENTS_A_STEP = 1000  # of ``local``; more would be a loop of ours
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the loop is told.
+
+    Attributes:
+        boot: Random id of this start of the agent.
+        watch_s: How long a version is watched after it became active.
+    """
+
+    device: str
+    boot: str
+    watch_s: int
+    telemetry_interval_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Telemetry was read in a worker."""
+
+    telemetry: Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the loop works with.
+
+    Attributes:
+        local: What parts that work in this thread have to tell; handled before the inbox.
+        info: Makes what the device says of itself.
+        sample: Has telemetry read in a worker, unless that is still at it.
+        is_healthy: Tells whether every thread lives; only then is the watchdog fed.
+    """
+
+    inbox: Inbox
+    local: deque[object]
+    store: Store
+    spool: Spool
+    topics: Topics
+    fetcher: Fetcher
+    follower: Follower
+    performer: Performer
+    voice: Voice
+    answerer: Answerer
+    notifier: Notifier
+    info: Callable[[], Info]
+    sample: Callable[[], None]
+    is_healthy: Callable[[], bool]
+
+
+class Runner:
+    """Owns the agent's state; every method is called from the thread that calls `run`."""
+
+    def __init__(self, settings: Settings, parts: Parts, state: AgentState) -> None:
+        self.state = state
+        self._settings = settings
+        self._parts = parts
+        self._serving = "starting"
+        self._connected = False
+        self._collect_due = False
+        self._running = True
+        self._sample_s = 0.0
+        self._look_again_s = time.monotonic() + LOOK_AGAIN_S
+        self._alive_s = 0.0
+
+    def run(self) -> None:
+        """Work until a `Stop` comes.
+
+        Raises:
+            AgentError: The disk or a worker failed; a new start goes on from what was saved.
+        """
+        self.step(Happened(EventKind.STARTED))
+        self.step(Booted())
+        self._handle_local()
+        self._parts.notifier.ready(f"device {self._settings.device}")
+        while self._running:
+            item = self._parts.inbox.take(self._wait_s())
+            if item is not None:
+                self.handle(item)
+            self._handle_local()
+            self._tick()
+        self._parts.fetcher.close()
+
+    def report(self) -> State:
+        """Return the reported state of this moment."""
+        return state_message(
+            self.state,
+            self.standing(),
+            boot=self._settings.boot,
+            now_ms=now_ms(),
+            transfer_of=self._parts.fetcher.progress_of,
+        )
+
+    def standing(self) -> Standing:
+        """Return what is known beside the models."""
+        waiting = None
+        if self._connected and self._parts.fetcher.is_waiting:
+            detail = "no origin answers; run `edgeferry push` or `edgeferry origin` where the fleet folder is"
+            waiting = Problem(code=Code.UNAVAILABLE, reason=Reason.WAITING_FOR_ORIGIN, detail=detail)
+        return replace(self._parts.follower.standing, serving=self._serving, waiting=waiting)
+
+    def request_collection(self) -> None:
+        """Have unneeded blobs removed as soon as no metadata is on its way."""
+        self._collect_due = True
+
+    # One thing at a time
+
+    def step(self, event: LifecycleEvent) -> None:
+        """Let the lifecycle decide on ``event``, save, tell, and have the effects done."""
+        before = self.state
+        self.state, effects = lifecycle.step(before, event, now_ms(), watch_s=self._settings.watch_s)
+        if self.state != before:
+            self._parts.store.save_state(self.state)
+            self._spool_events()
+            self._log_changes(before)
+        for effect in effects:
+            self._parts.performer.perform(effect)
+
+    def handle(self, item: object) -> None:  # noqa: C901 - the table of what comes
+        """Handle one item of the inbox or of ``local``."""
+        now_s = time.monotonic()
+        match item:
+            case Received():
+                self._received(item, now_s)
+            case Done(value=value):
+                self._done(value, now_s)
+            case BatchDone(owner=owner):
+                self._batch_done(owner)
+            case BatchFailed(owner=owner, problem=problem):
+                self._batch_failed(owner, problem)
+            case Acknowledged(message_id=message_id):
+                self._parts.voice.acknowledged(message_id)
+            case Connected():
+                self._on_connected(item, now_s)
+            case Disconnected(reason=reason):
+                self._on_disconnected(reason, now_s)
+            case ServingUp():
+                self._serving = "running"
+                self._parts.performer.is_serving = True
+                self.step(ServingStarted())
+            case ServingDown():
+                self._serving_down(item)
+            case Stop():
+                self.step(Happened(EventKind.STOPPED))
+                self._running = False
+            case _:
+                self.step(item)  # type: ignore[arg-type]  # the lifecycle refuses what it does not know
+
+    def _received(self, message: Received, now_s: float) -> None:
+        try:
+            topic = self._parts.topics.parse(message.topic)
+        except WireError as err:
+            logger.warning("dropped a message: %s", err)
+            return
+        self._dispatch(topic, message, now_s)
+
+    def _dispatch(self, topic: Topic, message: Received, now_s: float) -> None:
+        parts = self._parts
+        match topic.kind:
+            case TopicKind.BLOCK:
+                parts.fetcher.receive(message.payload, now_s)
+            case TopicKind.TUF_TIMESTAMP:
+                parts.follower.take_timestamp(message.payload, now_s)
+            case TopicKind.TUF_ROOT:
+                parts.follower.take_root(int(topic.name), message.payload)
+            case TopicKind.ORIGIN:
+                is_online = message.payload == Availability.ONLINE.encode()
+                parts.fetcher.note_origin(topic.owner, is_online=is_online, now_s=now_s)
+            case TopicKind.REQUEST | TopicKind.REQUEST_ALL:
+                parts.answerer.answer(topic.name, message, now_ms())
+            case TopicKind.AVAILABILITY if message.payload == Availability.OFFLINE.encode():
+                parts.voice.say_online()  # the last will of our former connection
+            case _:
+                pass
+
+    def _done(self, value: object, now_s: float) -> None:
+        match value:
+            case Looked():
+                self._parts.follower.looked(value, now_ms(), now_s)
+            case Sampled(telemetry=telemetry):
+                self._parts.voice.say_telemetry(telemetry)
+                self._judge_watched(telemetry)
+            case LaneCrashedError():
+                raise value
+            case _:
+                self.handle(value)
+
+    def _batch_done(self, owner: str) -> None:
+        if owner == BATCH_OWNER:
+            self._parts.follower.fetched()
+        else:
+            self._parts.performer.fetched(owner)
+
+    def _batch_failed(self, owner: str, problem: Problem) -> None:
+        if owner == BATCH_OWNER:
+            self._parts.follower.failed(problem)
+        else:
+            self.step(Failed(owner, problem))
+
+    def _on_connected(self, event: Connected, now_s: float) -> None:
+        logger.info("connected to %s with MQTT %s", event.url, "5" if event.protocol == 5 else "3.1.1")
+        self._connected = True
+        self._parts.voice.connected(self._parts.info(), self.report(), supports_expiry=event.protocol == 5)
+        self._parts.fetcher.set_connected(connected=True, now_s=now_s)
+        self._sample_s = now_s
+
+    def _on_disconnected(self, reason: str, now_s: float) -> None:
+        logger.warning("not connected: %s", reason)
+        self._connected = False
+        self._parts.voice.disconnected()
+        self._parts.fetcher.set_connected(connected=False, now_s=now_s)
+
+    def _serving_down(self, event: ServingDown) -> None:
+        self._serving = "starting"
+        self._parts.performer.is_serving = False
+        problem = Problem(code=Code.INTERNAL, reason=Reason.SERVING_CRASHED, detail=event.detail)
+        logger.warning("serving process ended: %s", event.detail)
+        self.step(Happened(EventKind.SERVING_CRASHED, problem))
+        if event.suspect:
+            self.step(Faulted(event.suspect, problem, proven=event.is_proven))
+
+    def _judge_watched(self, telemetry: Telemetry) -> None:
+        """Roll a watched version back when most of what it was asked has failed."""
+        for name, figures in telemetry.models.items():
+            record = self.state.models.get(name)
+            is_watched = record and record.deployment and record.deployment.phase is Phase.WATCHING
+            is_failing = figures.errors_total >= MODEL_ERRORS_MIN and figures.errors_total * 2 > figures.total
+            if is_watched and is_failing:
+                detail = f"{figures.errors_total} of {figures.total} requests failed in the model itself"
+                problem = Problem(code=Code.INTERNAL, reason=Reason.MODEL_ERRORS, detail=detail)
+                self.step(Faulted(name, problem, proven=True))
+
+    # Around it
+
+    def _handle_local(self) -> None:
+        for _ in range(MAX_EVENTS_A_STEP):
+            if not self._parts.local:
+                break
+            self.handle(self._parts.local.popleft())
+        if self._collect_due and self._parts.follower.is_idle:
+            self._collect()
+        self._parts.voice.say_state(self.report())
+
+    def _tick(self) -> None:
+        now_s, parts = time.monotonic(), self._parts
+        deadline_s = parts.fetcher.next_deadline_s()
+        if deadline_s is not None and now_s >= deadline_s:
+            parts.fetcher.tick(now_s)
+        parts.follower.tick(now_ms())
+        watch_ms = lifecycle.next_deadline_ms(self.state)
+        if watch_ms is not None and now_ms() >= watch_ms:
+            self.step(Tick())
+        if now_s >= self._look_again_s:
+            self._look_again_s = now_s + LOOK_AGAIN_S
+            parts.follower.look_again()
+        if now_s >= self._sample_s:
+            self._sample_s = now_s + self._settings.telemetry_interval_s
+            parts.sample()
+        self._feed_watchdog(now_s)
+
+    def _feed_watchdog(self, now_s: float) -> None:
+        interval_s = self._parts.notifier.watchdog_s / 3
+        if interval_s and now_s >= self._alive_s and self._parts.is_healthy():
+            self._alive_s = now_s + interval_s
+            self._parts.notifier.alive()
+
+    def _wait_s(self) -> float:
+        if self._parts.local:
+            return 0.0
+        now_s = time.monotonic()
+        in_s = [MAX_WAIT_S, self._sample_s - now_s, self._look_again_s - now_s]
+        deadline_s = self._parts.fetcher.next_deadline_s()
+        if deadline_s is not None:
+            in_s.append(deadline_s - now_s)
+        for deadline_ms in (self._parts.follower.next_deadline_ms(), lifecycle.next_deadline_ms(self.state)):
+            if deadline_ms is not None:
+                in_s.append((deadline_ms - now_ms()) / 1000)
+        return max(min(in_s), 0.0)
+
+    def _spool_events(self) -> None:
+        if not self.state.outbox:
+            return
+        dropped = self._parts.spool.dropped
+        self._parts.spool.append(self.state.outbox)
+        self.state, _ = lifecycle.step(self.state, Noted(self._parts.spool.last_seq), now_ms())
+        if self._parts.spool.dropped > dropped:
+            logger.warning("the event spool is full: %d old events were removed", self._parts.spool.dropped - dropped)
+        self._parts.voice.say_events()
+
+    def _collect(self) -> None:
+        self._collect_due = False
+        kept = lifecycle.kept_blobs(self.state) | self._parts.follower.documents
+        self._parts.store.collect(kept)
+        active = {name: r.active.model.sha256 for name, r in self.state.models.items() if r.active}
+        self._parts.store.link_models(active)
+
+    def _log_changes(self, before: AgentState) -> None:
+        for name, record in self.state.models.items():
+            old = before.models.get(name)
+            phase = record.deployment.phase if record.deployment else "idle"
+            old_phase = old.deployment.phase if old and old.deployment else "idle"
+            if phase != old_phase:
+                identity = record.deployment.target.deployment[:12] if record.deployment else "-"
+                logger.info("%s %s: %s -> %s", name, identity, old_phase, phase)

@@ -1,0 +1,128 @@
+"""How the serving and the trial process are started: their command lines and what they get of the environment.
+
+Imported by the control plane, which builds these commands, and by both processes, which parse them.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ServingOptions", "TrialOptions", "child_environment"]
+
+_INHERITED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ")
+
+
+def child_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for a child: none of the agent's secrets, and settings that save memory."""
+    source = os.environ if environment is None else environment
+    return {name: source[name] for name in _INHERITED if name in source} | {
+        "MALLOC_ARENA_MAX": "2",  # glibc's default of 8 per core keeps what other threads have freed
+        "OPENBLAS_NUM_THREADS": "1",  # numpy multiplies nothing here; each of its threads would hold a buffer
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _python(module: str) -> list[str]:
+    return [sys.executable, "-P", "-m", f"edgeferry.agent.serving{module}"]  # -P: nothing from the current directory
+
+
+@dataclass(frozen=True, slots=True)
+class ServingOptions:
+    """What the serving process is told.
+
+    Attributes:
+        socket: Path of the Unix socket; what comes through it may load and unload models.
+        http: HOST:PORT for everybody on this machine; None for no such listener.
+        threads: Of each interpreter.
+        blackbox: File that tells the supervisor which model is being run; None for none.
+        parent_pid: Process whose end ends this one; 0 for none.
+        queue: Requests that may wait for each version of a model.
+        body_limit_bytes: Of one request.
+        request_timeout_s: For requests that name no deadline of their own.
+        allow_remote: Listen beyond the loopback address, without encryption and without a token.
+    """
+
+    socket: Path
+    http: str | None = None
+    threads: int = 1
+    blackbox: Path | None = None
+    parent_pid: int = 0
+    queue: int = 64
+    body_limit_bytes: int = 64 * 1024 * 1024
+    request_timeout_s: float = 30.0
+    allow_remote: bool = False
+
+    def command(self) -> list[str]:
+        """Return the command line that says the same."""
+        command = [*_python(""), "--socket", str(self.socket), "--threads", str(self.threads)]
+        command += ["--parent-pid", str(self.parent_pid), "--queue", str(self.queue)]
+        command += ["--body-limit-bytes", str(self.body_limit_bytes)]
+        command += ["--request-timeout-s", str(self.request_timeout_s)]
+        if self.http:
+            command += ["--http", self.http]
+        if self.blackbox:
+            command += ["--blackbox", str(self.blackbox)]
+        return [*command, "--allow-remote"] if self.allow_remote else command
+
+    @classmethod
+    def parse(cls, arguments: list[str]) -> "ServingOptions":
+        """Return what ``arguments`` say; a wrong one ends the process with a usage message and 2."""
+        parser = _parser("edgeferry.agent.serving", "Serve models over the Open Inference Protocol.")
+        parser.add_argument("--socket", type=Path, required=True, help="path of the Unix socket")
+        parser.add_argument("--http", metavar="HOST:PORT", help="listen here as well")
+        parser.add_argument("--threads", type=_positive, help="of each interpreter")
+        parser.add_argument("--blackbox", type=Path, help="where to note which model is being run")
+        parser.add_argument("--parent-pid", type=int, help="end when this process ends")
+        parser.add_argument("--queue", type=_positive, help="requests waiting for each version")
+        parser.add_argument("--body-limit-bytes", type=_positive)
+        parser.add_argument("--request-timeout-s", type=float)
+        parser.add_argument("--allow-remote", action="store_true", help="listen beyond loopback, unprotected")
+        return cls(**vars(parser.parse_args(arguments)))
+
+
+@dataclass(frozen=True, slots=True)
+class TrialOptions:
+    """What a trial process is told.
+
+    Attributes:
+        data_limit_bytes: Private memory that it may allocate (RLIMIT_DATA); 0 for no limit.
+    """
+
+    model: Path
+    manifest: Path
+    selftest: Path
+    threads: int = 1
+    parent_pid: int = 0
+    data_limit_bytes: int = 0
+
+    def command(self) -> list[str]:
+        """Return the command line that says the same."""
+        command = [*_python(".trial"), "--model", str(self.model), "--manifest", str(self.manifest)]
+        command += ["--selftest", str(self.selftest), "--threads", str(self.threads)]
+        return [*command, "--parent-pid", str(self.parent_pid), "--data-limit-bytes", str(self.data_limit_bytes)]
+
+    @classmethod
+    def parse(cls, arguments: list[str]) -> "TrialOptions":
+        """Return what ``arguments`` say; a wrong one ends the process with a usage message and 2."""
+        parser = _parser("edgeferry.agent.serving.trial", "Try one model once.")
+        for name in ("model", "manifest", "selftest"):
+            parser.add_argument(f"--{name}", type=Path, required=True, help=f"the artifact's {name}")
+        parser.add_argument("--threads", type=_positive, help="of the interpreter")
+        parser.add_argument("--parent-pid", type=int, help="end when this process ends")
+        parser.add_argument("--data-limit-bytes", type=int, help="private memory; 0 for no limit")
+        return cls(**vars(parser.parse_args(arguments)))
+
+
+def _parser(program: str, description: str) -> argparse.ArgumentParser:
+    # What is not said stays out, so that the defaults stand in one place: the options' own.
+    return argparse.ArgumentParser(program, description=description, argument_default=argparse.SUPPRESS)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number

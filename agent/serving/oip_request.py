@@ -1,0 +1,187 @@
+"""What an inference request of the Open Inference Protocol asks for, checked against the model's tensors.
+
+Three forms: JSON alone; JSON followed by binary tensors (``Inference-Header-Content-Length``); and, with that length 0,
+one raw tensor alone. A quantized input is given in its own datatype, or as FP32, which is quantized here; then the
+outputs go back as FP32 too.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeferry.agent.serving.errors import RequestError
+from edgeferry.agent.serving.tensor_json import tensor_from_json, tensor_from_list
+from edgeferry.inference.model import fits
+from edgeferry.inference.quantization import DTYPES, is_quantized, quantize
+from edgeferry.wire.codec import WireError
+from edgeferry.wire.desired import TensorSpec
+from edgeferry.wire.tensors import InferRequest, InputTensor, RequestedOutput, split_body
+
+__all__ = ["InferCall", "WantedOutput", "decode_infer"]
+
+_MAX_ODD_JSON_BYTES = 8 * 1024 * 1024  # of JSON with NaN, which takes far more memory to parse
+_BINARY = "binary_data"
+_BINARY_DEFAULT = "binary_data_output"
+
+_Source = memoryview | bytes | list[Any] | None  # binary, JSON text, or lists from the standard library's parser
+
+
+@dataclass(frozen=True, slots=True)
+class WantedOutput:
+    """An output that the client wants, and whether as binary data."""
+
+    spec: TensorSpec
+    is_binary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InferCall:
+    """A request, ready to run.
+
+    Attributes:
+        inputs: By name, in the model's own dtypes.
+        outputs: What the answer holds, in order.
+        is_real: Whether quantized outputs go back as FP32.
+    """
+
+    id: str
+    inputs: Mapping[str, NDArray[Any]]
+    outputs: Sequence[WantedOutput]
+    is_real: bool
+
+
+def decode_infer(
+    body: bytearray, header_bytes: int | None, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> InferCall:
+    """Return what ``body`` asks for.
+
+    Args:
+        body: Of the request.
+        header_bytes: Value of Inference-Header-Content-Length; None when it was not sent.
+        inputs: What the model takes.
+        outputs: What it gives.
+
+    Raises:
+        RequestError: It is malformed, or not what the model takes.
+    """
+    if header_bytes == 0:
+        return _raw_call(body, inputs, outputs)
+    request, sources = _parse(body, len(body) if header_bytes is None else header_bytes)
+    specs = {spec.name: spec for spec in inputs}
+    tensors: dict[str, NDArray[Any]] = {}
+    is_real = False
+    for tensor, source in zip(request.inputs, sources, strict=True):
+        spec = specs.get(tensor.name)
+        if spec is None or tensor.name in tensors:
+            raise RequestError.bad(f"input {tensor.name[:64]!r} is given twice or unknown; wanted {_names(inputs)}")
+        array = _tensor(tensor, source, spec)
+        if tensor.datatype != spec.datatype:
+            array = _quantized(array, spec)
+            is_real = True
+        tensors[tensor.name] = array
+    if len(tensors) != len(specs):
+        raise RequestError.bad(f"got inputs {', '.join(tensors) or 'none'}; wanted {_names(inputs)}")
+    return InferCall(request.id, tensors, _wanted_outputs(request, outputs), is_real)
+
+
+def _raw_call(body: bytearray, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> InferCall:
+    if len(inputs) != 1:
+        raise RequestError.bad(f"a raw body holds one tensor, the model takes {_names(inputs)}; send a JSON header")
+    spec = inputs[0]
+    dtype = DTYPES[spec.datatype]
+    fixed = math.prod(size for size in spec.shape if size != -1) * dtype.itemsize
+    free = [i for i, size in enumerate(spec.shape) if size == -1]
+    if len(free) > 1 or (len(body) % fixed if free else len(body) != fixed) or not body:
+        wanted = f"{'a multiple of ' if free else ''}{fixed} for {spec.datatype}{list(spec.shape)}"
+        raise RequestError.bad(f"the raw body has {len(body)} bytes, wanted {wanted}")
+    shape = tuple(len(body) // fixed if size == -1 else size for size in spec.shape)
+    tensors = {spec.name: _from_bytes(body, dtype).reshape(shape)}
+    return InferCall("", tensors, [WantedOutput(output, is_binary=False) for output in outputs], is_real=False)
+
+
+def _parse(body: bytearray, header_bytes: int) -> tuple[InferRequest, Sequence[_Source]]:
+    try:
+        request, binaries = split_body(memoryview(body), header_bytes, max_header_bytes=len(body))
+    except WireError as err:
+        # msgspec takes no NaN and no Infinity; whatever else is wrong is told by the error that it gave.
+        if b"NaN" not in body[:header_bytes] and b"Infinity" not in body[:header_bytes]:
+            raise RequestError.bad(str(err)) from err
+        return _parse_odd_json(body, header_bytes)
+    sources = [_source(tensor, part) for tensor, part in zip(request.inputs, binaries, strict=True)]
+    return request, sources
+
+
+def _source(tensor: InputTensor, binary: memoryview | None) -> _Source:
+    if binary is not None:
+        return binary
+    return None if isinstance(tensor.data, msgspec.UnsetType) else bytes(tensor.data)
+
+
+def _parse_odd_json(body: bytearray, header_bytes: int) -> tuple[InferRequest, Sequence[_Source]]:
+    if header_bytes != len(body) or len(body) > _MAX_ODD_JSON_BYTES:
+        raise RequestError.bad(
+            f"NaN and Infinity are taken in plain JSON of at most {_MAX_ODD_JSON_BYTES} bytes, or as binary data"
+        )
+    try:
+        document = json.loads(body)
+        sources = [tensor.pop("data", None) for tensor in document["inputs"]]
+        return msgspec.convert(document, InferRequest), sources
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+        raise RequestError.bad(f"InferRequest: {err}") from err
+
+
+def _tensor(tensor: InputTensor, source: _Source, spec: TensorSpec) -> NDArray[Any]:
+    takes = (spec.datatype, "FP32") if is_quantized(spec) else (spec.datatype,)
+    if tensor.datatype not in takes:
+        raise RequestError.bad(f"input {spec.name!r} is {tensor.datatype[:16]}, wanted {' or '.join(takes)}")
+    if not fits(tensor.shape, spec.shape):
+        raise RequestError.bad(f"input {spec.name!r} has shape {list(tensor.shape)}, wanted {list(spec.shape)}")
+    match source:
+        case memoryview():
+            return _from_bytes(source, DTYPES[tensor.datatype]).reshape(tensor.shape)
+        case bytes():
+            return tensor_from_json(source, name=spec.name, datatype=tensor.datatype, shape=tensor.shape)
+        case None:
+            raise RequestError.bad(f"input {spec.name!r} has neither data nor binary_data_size")
+        case _:
+            return tensor_from_list(source, name=spec.name, datatype=tensor.datatype, shape=tensor.shape)
+
+
+def _from_bytes(data: bytearray | memoryview, dtype: np.dtype[Any]) -> NDArray[Any]:
+    if dtype.kind == "b":
+        truths: NDArray[Any] = np.frombuffer(data, np.uint8) != 0  # with another bit set it is not a bool to C
+        return truths
+    return np.frombuffer(data, dtype)
+
+
+def _quantized(real: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    try:
+        return quantize(real, spec)
+    except ValueError as err:
+        raise RequestError.bad(str(err)) from err
+
+
+def _wanted_outputs(request: InferRequest, outputs: Sequence[TensorSpec]) -> Sequence[WantedOutput]:
+    binary = request.parameters.get(_BINARY_DEFAULT) is True
+    if not request.outputs:
+        return [WantedOutput(spec, binary) for spec in outputs]
+    specs = {spec.name: spec for spec in outputs}
+    return [_wanted_output(wanted, specs, binary=binary) for wanted in request.outputs]
+
+
+def _wanted_output(wanted: RequestedOutput, specs: Mapping[str, TensorSpec], *, binary: bool) -> WantedOutput:
+    if wanted.name not in specs:
+        raise RequestError.bad(f"output {wanted.name[:64]!r} is unknown; the model gives {_names(specs.values())}")
+    if "classification" in wanted.parameters:
+        raise RequestError.bad(f"output {wanted.name!r}: classification is not supported; ask for the scores")
+    return WantedOutput(specs[wanted.name], wanted.parameters.get(_BINARY, binary) is True)
+
+
+def _names(specs: Any) -> str:
+    return ", ".join(repr(spec.name) for spec in specs)

@@ -1,0 +1,29 @@
+"""What a trial process says of a candidate: one line of JSON on its standard output."""
+
+from edgeferry.wire.codec import Message
+from edgeferry.wire.messages import Problem
+
+__all__ = ["TrialReport"]
+
+
+class TrialReport(Message, frozen=True):
+    """How a candidate did.
+
+    Attributes:
+        problem: Why it must not serve; absent when it passed.
+        load_ms: From the file to the first possible run.
+        invoke_p50_ms: Median of one run.
+        peak_rss_bytes: The most memory that the whole trial process held.
+        samples: Golden inputs that were tried.
+    """
+
+    problem: Problem | None = None
+    load_ms: float = 0.0
+    invoke_p50_ms: float = 0.0
+    peak_rss_bytes: int = 0
+    samples: int = 0
+
+    @property
+    def passed(self) -> bool:
+        """Return whether the candidate may serve."""
+        return self.problem is None

@@ -1,0 +1,132 @@
+"""How the machine is doing: processor, memory, disk, network and temperature, as one `Telemetry`.
+
+A sensor that is absent is left out, never guessed.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from edgeferry.wire.codec import WireError
+from edgeferry.wire.messages import ModelTelemetry, Telemetry
+
+__all__ = ["MachineSensors", "ServingFigures", "hardware"]
+
+_THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
+_MODEL = Path("/proc/device-tree/model")
+_FIRMWARE_THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
+
+
+class ServingFigures:
+    """What the serving process says of itself, reduced to what telemetry carries."""
+
+    def __init__(self, stats: Mapping[str, Any], stable: Mapping[str, int]) -> None:
+        """Read ``stats``, as `/edgeferry/stats` answers it; ``stable`` tells each model's version."""
+        try:
+            self.rss_bytes = int(stats["rss_bytes"])
+            self.queue_depth = int(stats["queue_depth"])
+            everything = [figures for versions in stats["models"].values() for figures in versions.values()]
+            self.total = sum(int(figures["total"]) for figures in everything)
+            self.errors_total = sum(int(figures["errors_total"]) for figures in everything)
+            self.rps = round(sum(float(figures["rps"]) for figures in everything), 2)
+            self.models = {
+                model: _model_telemetry(version, stats["models"][model][str(version)])
+                for model, version in stable.items()
+                if str(version) in stats["models"].get(model, {})
+            }
+        except (KeyError, TypeError, ValueError, AttributeError) as err:
+            raise WireError(f"serving statistics: {err!r}") from err
+
+
+def _model_telemetry(version: int, figures: Mapping[str, Any]) -> ModelTelemetry:
+    return ModelTelemetry(
+        version=version,
+        rps=float(figures["rps"]),
+        total=int(figures["total"]),
+        errors_total=int(figures["errors_total"]),
+        p50_ms=figures.get("p50_ms"),
+        p95_ms=figures.get("p95_ms"),
+        p99_ms=figures.get("p99_ms"),
+        queue_p95_ms=figures.get("queue_p95_ms"),
+    )
+
+
+class MachineSensors:
+    """Reads the machine. Owned by one thread: the share of the processor is that since the reading before."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._process = psutil.Process()
+        self._seq = 0
+        psutil.cpu_percent()  # the first call measures from here
+
+    def read(self, *, boot: str, interval_s: float, serving: ServingFigures | None) -> Telemetry:
+        """Return the figures of this moment."""
+        self._seq += 1
+        memory = psutil.virtual_memory()
+        disk = psutil.disk_usage(str(self._state_dir))
+        network = psutil.net_io_counters()
+        frequency = psutil.cpu_freq()
+        return Telemetry(
+            v=1,
+            ts=time.time_ns() // 1_000_000,
+            boot=boot,
+            seq=self._seq,
+            interval_s=interval_s,
+            uptime_s=int(time.time() - psutil.boot_time()),
+            cpu_pct=psutil.cpu_percent(),
+            load1=round(os.getloadavg()[0], 2),
+            cpu_temp_c=_temperature_c(),
+            cpu_mhz=round(frequency.current, 1) if frequency else None,
+            throttled=_throttled(),
+            mem_pct=memory.percent,
+            mem_used_bytes=memory.used,
+            mem_avail_bytes=memory.available,
+            agent_rss_bytes=self._process.memory_info().rss,
+            serving_rss_bytes=serving.rss_bytes if serving else None,
+            disk_pct=disk.percent,
+            disk_free_bytes=disk.free,
+            net_rx_bytes=network.bytes_recv if network else None,
+            net_tx_bytes=network.bytes_sent if network else None,
+            infer_total=serving.total if serving else None,
+            infer_errors_total=serving.errors_total if serving else None,
+            infer_rps=serving.rps if serving else None,
+            queue_depth=serving.queue_depth if serving else None,
+            models=serving.models if serving else {},
+        )
+
+
+def hardware() -> dict[str, str | int]:
+    """Return what the machine says of itself: model, architecture, cores and memory."""
+    model = _read(_MODEL).strip("\0 \n")
+    return {
+        **({"model": model} if model else {}),
+        "arch": os.uname().machine,
+        "cores": psutil.cpu_count() or 1,
+        "memory_bytes": psutil.virtual_memory().total,
+    }
+
+
+def _temperature_c() -> float | None:
+    text = _read(_THERMAL).strip()
+    return int(text) / 1000 if text.lstrip("-").isdigit() else None
+
+
+def _throttled() -> bool | None:
+    """Return whether a Pi's firmware throttles right now (bits 0 to 3 of get_throttled), or None elsewhere."""
+    text = _read(_FIRMWARE_THROTTLED).strip()
+    try:
+        return bool(int(text, 16) & 0xF)
+    except ValueError:
+        return None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

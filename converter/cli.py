@@ -1,0 +1,141 @@
+"""``edgeferry convert``: the converter's command. Imports nothing heavy until it runs."""
+
+import contextlib
+import json
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from edgeferry.converter.errors import ConverterError, RequestError
+
+if TYPE_CHECKING:
+    from edgeferry.converter.pipeline import Conversion
+    from edgeferry.converter.request import ConversionRequest
+
+__all__ = ["convert"]
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command(short_help="Convert a model for one or more kinds of devices.")
+@click.argument("model", type=_FILE)
+@click.option("-p", "--profile", "profiles", multiple=True, required=True, help="Kind of device; may be repeated.")
+@click.option("--name", required=True, help="Name of the model on the devices.")
+@click.option("--model-version", type=click.IntRange(min=1), help="Version; the next one in DIR/NAME unless given.")
+@click.option("--calibration", type=_FILE, help=".npz with real samples; int8 learns its ranges from them.")
+@click.option("--evaluation", type=_FILE, help=".npz with held-out samples; those of --calibration unless given.")
+@click.option("--max-drop", type=float, default=0.01, show_default=True, help="Greatest allowed loss of accuracy.")
+@click.option("--scheme", "schemes", multiple=True, help="Try only this scheme of a profile's list; may be repeated.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=1),
+    default=3600,
+    show_default=True,
+    help="Seconds that one step may take.",
+)
+@click.option("-o", "--output", type=_FILE, required=True, help="Folder for NAME/VERSION/PROFILE.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def convert(*, as_json: bool, **options: Any) -> None:
+    """Convert MODEL (.keras, .h5, .tflite, SavedModel) to the first of each profile's schemes that keeps its budgets.
+
+    Example: edgeferry convert digits.keras -p raspberry-pi-4 --name digits --calibration train.npz --evaluation
+    test.npz -o artifacts
+    """
+    from edgeferry.converter.pipeline import RejectedError  # noqa: PLC0415 - `edgeferry --help` shall be quick
+    from edgeferry.converter.pipeline import convert as run  # noqa: PLC0415
+
+    try:
+        with _terminated_like_interrupted():
+            conversion = run(_request(options), _say)
+    except RejectedError as err:
+        _show(err.conversion, as_json=as_json, is_written=False)
+        _fail(err)
+    except ConverterError as err:
+        _fail(err)
+    _show(conversion, as_json=as_json, is_written=True)
+
+
+def _request(options: dict[str, Any]) -> "ConversionRequest":
+    from edgeferry.converter.request import ConversionRequest  # noqa: PLC0415
+    from edgeferry.device_profiles import ProfileError, Scheme, load_profile  # noqa: PLC0415
+
+    try:
+        profiles = tuple(load_profile(name) for name in options["profiles"])
+    except ProfileError as err:
+        raise RequestError(str(err)) from err
+    unknown = [name for name in options["schemes"] if name not in list(Scheme)]
+    if unknown:
+        raise RequestError(f"--scheme {unknown[0]!r} is not known; wanted one of {', '.join(Scheme)}")
+    return ConversionRequest(
+        model=options["model"],
+        name=options["name"],
+        profiles=profiles,
+        output=options["output"],
+        calibration=options["calibration"],
+        evaluation=options["evaluation"],
+        version=options["model_version"],
+        max_drop=options["max_drop"],
+        schemes=tuple(Scheme(name) for name in options["schemes"]),
+        deadline_s=options["timeout_s"],
+    )
+
+
+def _fail(err: ConverterError) -> NoReturn:
+    click.echo(f"Error: {err}", err=True)
+    sys.exit(err.exit_code)
+
+
+def _say(sentence: str) -> None:
+    click.echo(sentence, err=True)
+
+
+@contextlib.contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM unwind the stack as Ctrl-C does, so that children end and temporary folders go."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # Python's rule for signal handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _show(conversion: "Conversion", *, as_json: bool, is_written: bool) -> None:
+    from edgeferry.converter.report import verdict_row  # noqa: PLC0415 - see above
+    from edgeferry.converter.table import HEADINGS, rows, text_table  # noqa: PLC0415
+
+    if as_json:
+        summary = {
+            "name": conversion.name,
+            "version": conversion.version,
+            "path": str(conversion.folder) if is_written else None,
+            "held_out": conversion.is_held_out,
+            "profiles": [
+                {
+                    "profile": choice.profile,
+                    "scheme": choice.chosen.scheme if choice.chosen else None,
+                    "candidates": [verdict_row(verdict) for verdict in choice.verdicts],
+                }
+                for choice in conversion.choices
+            ],
+        }
+        click.echo(json.dumps(summary, indent=1))
+        return
+    click.echo(text_table(HEADINGS, rows(conversion.choices)))
+    if not conversion.is_held_out:
+        _say("Judged by the samples of --calibration, which flatters int8; give held-out ones with --evaluation.")
+    if is_written:
+        click.echo(f"Wrote {conversion.folder}")

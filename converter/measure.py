@@ -1,0 +1,198 @@
+"""Runs a ``.tflite`` on samples in a process of its own: its outputs, its memory, its time, and its self-test.
+
+`measure` is the parent's half; run as a module, this file is the child. Job: ``model``, ``samples``, and ``inputs``,
+those of the float model, to which the samples belong. It leaves the outputs as real numbers in ``outputs``, and
+``selftest.npz``.
+
+Memory is the growth of the resident set, at its peak, from before the model is loaded until it has run a few samples:
+what the model adds to a process that has the runtime and numpy already. Latency is this host's, not the device's.
+"""
+
+import resource
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeferry.converter.arrays import create_arrays, read_arrays
+from edgeferry.converter.child import child_main, report_step, run_child
+from edgeferry.converter.errors import ConverterError
+from edgeferry.converter.samples import Samples, encode_sample
+from edgeferry.inference.model import Model, ModelError
+from edgeferry.inference.quantization import dequantize, is_quantized
+from edgeferry.inference.selftest import SelfTest, record_selftest
+from edgeferry.wire.desired import TensorSpec
+
+__all__ = ["Measurement", "main", "measure", "parse_specs"]
+
+MAX_SELFTEST_SAMPLES = 8
+MAX_SELFTEST_BYTES = 1024 * 1024  # it travels to every device beside the model
+
+_MEMORY_SAMPLES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What running a model showed.
+
+    Attributes:
+        inputs: Of the model.
+        outputs: Of the model.
+        results: Outputs by name as real numbers; samples on the first axis, then the tensor's shape. Memory-mapped.
+        memory_bytes: Peak growth of the process by loading and running it.
+        latency_ms: Median time of one inference on this host, one thread.
+        selftest: The file with the golden samples.
+        selftest_samples: Their number.
+        peak: Largest magnitude among the golden outputs, in real units.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    results: Mapping[str, NDArray[Any]]
+    memory_bytes: int
+    latency_ms: float
+    selftest: Path
+    selftest_samples: int
+    peak: float
+
+
+def measure(
+    model: Path, samples: Path, inputs: Sequence[TensorSpec], *, folder: Path, what: str, deadline_s: float
+) -> Measurement:
+    """Return what running ``model`` on all of ``samples`` shows.
+
+    Args:
+        model: A ``.tflite`` file.
+        samples: Real samples.
+        inputs: Of the float model, which the samples fit; ``model`` may be quantized.
+        folder: For the child's files; the results stay there.
+        what: What is being measured, for messages.
+        deadline_s: How long it may take.
+
+    Raises:
+        ConverterError: The samples do not fit, or the model cannot be run.
+    """
+    job = {"model": str(model), "samples": str(samples), "inputs": msgspec.to_builtins(tuple(inputs))}
+    result = run_child("edgeferry.converter.measure", job, folder=folder, what=what, deadline_s=deadline_s)
+    return Measurement(
+        inputs=parse_specs(result["inputs"]),
+        outputs=parse_specs(result["outputs"]),
+        results=read_arrays(folder / "outputs"),
+        memory_bytes=result["memory_bytes"],
+        latency_ms=result["latency_ms"],
+        selftest=folder / "selftest.npz",
+        selftest_samples=result["selftest_samples"],
+        peak=result["peak"],
+    )
+
+
+def main() -> None:
+    """Do the job in the folder named on the command line."""
+    child_main(_measure)
+
+
+def _measure(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
+    path = Path(job["model"])
+    report_step(folder, f"loading {path.name}")
+    bound = Samples.load(Path(job["samples"])).bind(parse_specs(job["inputs"]))
+    report_step(folder, f"running {path.name}")
+    try:
+        model, memory_bytes = _measured_load(path, bound)
+        latencies_ms = _run_all(model, bound, folder / "outputs")
+        selftest = record_selftest(model, _selftest_inputs(model, bound))
+    except ModelError as err:
+        raise ConverterError(f"{path.name} cannot be run: {err}") from err
+    selftest.save(folder / "selftest.npz")
+    return {
+        "inputs": msgspec.to_builtins(model.inputs),
+        "outputs": msgspec.to_builtins(model.outputs),
+        "memory_bytes": memory_bytes,
+        "latency_ms": statistics.median(latencies_ms),
+        "selftest_samples": selftest.samples,
+        "peak": _peak(selftest, model.outputs),
+    }
+
+
+def parse_specs(found: object) -> tuple[TensorSpec, ...]:
+    """Return the tensors that a job or a result names."""
+    return msgspec.convert(found, tuple[TensorSpec, ...])
+
+
+def _measured_load(path: Path, bound: Mapping[str, NDArray[Any]]) -> tuple[Model, int]:
+    import ai_edge_litert.interpreter  # noqa: F401, PLC0415 - the runtime's own memory is not the model's
+
+    before = _start_of_peak_bytes()
+    model = Model.load(path)
+    for index in range(min(_MEMORY_SAMPLES, len(next(iter(bound.values()))))):
+        _run_one(model, bound, index)
+    return model, max(0, _peak_bytes() - before)
+
+
+def _start_of_peak_bytes() -> int:
+    """Return the resident size now, having told Linux to forget the greatest one so far (proc(5), clear_refs)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return _status_bytes("VmRSS")
+
+
+def _peak_bytes() -> int:
+    return _status_bytes("VmHWM")
+
+
+def _status_bytes(key: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key):
+            return int(line.split()[1]) * 1024
+    raise ConverterError(f"/proc/self/status has no {key}; memory can be measured on Linux only")
+
+
+def _run_one(model: Model, bound: Mapping[str, NDArray[Any]], index: int) -> tuple[dict[str, NDArray[Any]], float]:
+    """Return the outputs of one sample, and the milliseconds that they took."""
+    inputs = encode_sample(bound, model.inputs, index)
+    model.reset()
+    begun = time.perf_counter()
+    outputs = model.run(inputs)
+    return outputs, (time.perf_counter() - begun) * 1000
+
+
+def _run_all(model: Model, bound: Mapping[str, NDArray[Any]], folder: Path) -> list[float]:
+    count = len(next(iter(bound.values())))
+    first, _ = _run_one(model, bound, 0)
+    results = create_arrays(folder, {name: ((count, *array.shape), np.float32) for name, array in first.items()})
+    latencies_ms = []
+    for index in range(count):
+        outputs, latency_ms = _run_one(model, bound, index)
+        latencies_ms.append(latency_ms)
+        for spec in model.outputs:
+            results[spec.name][index] = _real(outputs[spec.name], spec)
+    return latencies_ms
+
+
+def _real(output: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    return dequantize(output, spec) if is_quantized(spec) else output
+
+
+def _selftest_inputs(model: Model, bound: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return a few samples from all over the file, so that more than one class is likely among them."""
+    one = encode_sample(bound, model.inputs, 0)
+    affordable = MAX_SELFTEST_BYTES // max(1, sum(array.nbytes for array in one.values()))
+    count = len(next(iter(bound.values())))
+    wanted = max(1, min(MAX_SELFTEST_SAMPLES, affordable, count))
+    chosen = [encode_sample(bound, model.inputs, n * count // wanted) for n in range(wanted)]
+    return {spec.name: np.stack([sample[spec.name] for sample in chosen]) for spec in model.inputs}
+
+
+def _peak(selftest: SelfTest, outputs: Sequence[TensorSpec]) -> float:
+    return max(float(np.abs(_real(selftest.outputs[spec.name], spec)).max(initial=0)) for spec in outputs)
+
+
+if __name__ == "__main__":
+    main()

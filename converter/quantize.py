@@ -1,0 +1,85 @@
+"""Makes one variant of the float ``.tflite`` with litert-quantizer, in a child process.
+
+`quantize` is the parent's half; run as a module, this file is the child. Job: ``model``, ``recipe``, and ``samples``
+where the recipe needs ranges. It leaves ``model.tflite``.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeferry.converter.child import child_main, report_step, run_child
+from edgeferry.converter.errors import QuantizationError, RequestError
+from edgeferry.converter.schemes import Variant, needs_calibration, recipe
+
+__all__ = ["main", "quantize"]
+
+_MODEL = "model.tflite"
+
+
+def quantize(float_model: Path, variant: Variant, calibration: Path | None, *, folder: Path, deadline_s: float) -> Path:
+    """Return the file of ``variant``, made in ``folder``.
+
+    Args:
+        float_model: The float ``.tflite``, with one signature.
+        variant: What to make of it.
+        calibration: Real samples, where the scheme needs them.
+        folder: For the child's files.
+        deadline_s: How long it may take.
+
+    Raises:
+        ConverterError: The samples do not fit, or the model cannot be quantized this way.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    job: dict[str, object] = {"model": str(float_model), "recipe": recipe(variant)}
+    if not job["recipe"]:
+        shutil.copyfile(float_model, folder / _MODEL)
+        return folder / _MODEL
+    if needs_calibration(variant.scheme):
+        if calibration is None:
+            raise RequestError(f"{variant.scheme} needs real samples to learn ranges from: give --calibration X.npz")
+        job["samples"] = str(calibration)
+    run_child("edgeferry.converter.quantize", job, folder=folder, what=f"making {variant}", deadline_s=deadline_s)
+    return folder / _MODEL
+
+
+def main() -> None:
+    """Do the job in the folder named on the command line."""
+    child_main(_quantize)
+
+
+def _quantize(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
+    from litert_quantizer import quantizer  # noqa: PLC0415 - the parent must not pay for the child's imports
+
+    path = Path(job["model"])
+    tool = quantizer.Quantizer(path.read_bytes(), job["recipe"])
+    ranges = _ranges(path, Path(job["samples"]), job["recipe"], folder) if "samples" in job else None
+    report_step(folder, "quantizing")
+    try:
+        result = tool.quantize(ranges, enable_progress_report=False)
+    except (KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as err:
+        raise QuantizationError(f"the quantizer refuses the model: {' '.join(str(err).split())[:400]}") from err
+    (folder / _MODEL).write_bytes(result.quantized_model)
+    return {"size_bytes": len(result.quantized_model)}
+
+
+def _ranges(path: Path, samples: Path, recipe_: list[dict[str, Any]], folder: Path) -> Any:
+    from edgeferry.converter.calibration import SampleStream, calibrate  # noqa: PLC0415 - see above
+    from edgeferry.converter.samples import Samples  # noqa: PLC0415
+    from edgeferry.inference.model import Model  # noqa: PLC0415
+
+    report_step(folder, "calibrating")
+    inputs = Model.load(path).inputs
+    stream = SampleStream(Samples.load(samples).bind(inputs), inputs)
+    return calibrate(path.read_bytes(), _signature(path), stream, recipe_)
+
+
+def _signature(path: Path) -> str:
+    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - see above
+
+    return str(next(iter(Interpreter(str(path)).get_signature_list())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""What each scheme means for litert-quantizer, for calibration and for a self-test. Pure.
+
+A scheme and a granularity of weights make a `Variant`, which is made once and shared by all profiles that want it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgeferry.device_profiles import Scheme, WeightGranularity
+from edgeferry.wire.desired import SelfTestSpec
+
+__all__ = ["SUPPORTED", "Variant", "needs_calibration", "recipe", "selftest_spec", "variants"]
+
+SUPPORTED = (Scheme.FLOAT32, Scheme.FLOAT16, Scheme.DYNAMIC_INT8, Scheme.INT8)
+
+_WITH_INT8_WEIGHTS = (Scheme.DYNAMIC_INT8, Scheme.INT8)
+_GRANULARITY = {WeightGranularity.PER_CHANNEL: "CHANNELWISE", WeightGranularity.PER_TENSOR: "TENSORWISE"}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Variant:
+    """One way to store the model; granularity stays per channel where the weights are floats."""
+
+    scheme: Scheme
+    weights: WeightGranularity = WeightGranularity.PER_CHANNEL
+
+    def __str__(self) -> str:
+        return self.scheme if self.weights is WeightGranularity.PER_CHANNEL else f"{self.scheme} {self.weights}"
+
+    @property
+    def file_name(self) -> str:
+        """Return a name for its files."""
+        return f"{self.scheme}-{self.weights}"
+
+
+def variants(schemes: Sequence[Scheme], weights: WeightGranularity) -> dict[Scheme, Variant]:
+    """Return the variant that each supported one of ``schemes`` means on a device with ``weights``, in their order."""
+    return {
+        scheme: Variant(scheme, weights) if scheme in _WITH_INT8_WEIGHTS else Variant(scheme)
+        for scheme in schemes
+        if scheme in SUPPORTED
+    }
+
+
+def needs_calibration(scheme: Scheme) -> bool:
+    """Return whether the ranges of activations have to be known before."""
+    return scheme in (Scheme.INT8, Scheme.INT16X8, Scheme.MIXED)
+
+
+def recipe(variant: Variant) -> list[dict[str, Any]]:
+    """Return the recipe of litert-quantizer for every operation it knows; none for float32, which is the hub itself.
+
+    Source: litert_quantizer/recipe_manager.py and the JSON files in litert_quantizer/recipes, version 0.11.
+    """
+    match variant.scheme:
+        case Scheme.FLOAT32:
+            return []
+        case Scheme.FLOAT16:
+            return [_everything("float_casting", _op(_weights(16, "FLOAT", "CHANNELWISE"), "FLOAT"))]
+        case Scheme.DYNAMIC_INT8:
+            return [_everything("min_max_uniform_quantize", _op(_int8_weights(variant), "INTEGER"))]
+        case Scheme.INT8:
+            activations = {"num_bits": 8, "symmetric": False, "granularity": "TENSORWISE", "dtype": "INT"}
+            config = {"activation_tensor_config": activations, **_op(_int8_weights(variant), "INTEGER")}
+            return [_everything("min_max_uniform_quantize", config)]
+        case _:
+            raise ValueError(f"scheme {variant.scheme} cannot be made; those that can are {', '.join(SUPPORTED)}")
+
+
+def selftest_spec(scheme: Scheme, *, samples: int, peak: float) -> SelfTestSpec:
+    """Return how near a device has to come to the outputs of this host.
+
+    Another processor adds in another order, and rounds the other way now and then: a few steps of a quantized output.
+    Dynamic int8 rounds activations anew for each inference, where one step is 1/127 of their range.
+
+    Args:
+        scheme: Of the model.
+        samples: In the self-test.
+        peak: Largest magnitude of a golden output, in real units.
+    """
+    tolerance = {Scheme.FLOAT32: 1e-5, Scheme.FLOAT16: 1e-3, Scheme.DYNAMIC_INT8: 2e-2}.get(scheme, 1e-5)
+    return SelfTestSpec(samples=samples, steps=4, atol=max(peak, 1e-3) * tolerance, rtol=10 * tolerance)
+
+
+def _everything(algorithm: str, config: dict[str, Any]) -> dict[str, Any]:
+    return {"regex": ".*", "operation": "*", "algorithm_key": algorithm, "op_config": config}
+
+
+def _op(weights: dict[str, Any], compute: str) -> dict[str, Any]:
+    return {
+        "weight_tensor_config": weights,
+        "compute_precision": compute,
+        "explicit_dequantize": compute == "FLOAT",
+        "skip_checks": False,
+        "min_weight_elements": 0,
+    }
+
+
+def _int8_weights(variant: Variant) -> dict[str, Any]:
+    return _weights(8, "INT", _GRANULARITY[variant.weights])
+
+
+def _weights(bits: int, dtype: str, granularity: str) -> dict[str, Any]:
+    return {"num_bits": bits, "symmetric": True, "granularity": granularity, "dtype": dtype}

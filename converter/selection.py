@@ -1,0 +1,156 @@
+"""Which scheme a profile gets: the first of its list that keeps every budget; and why not each other one. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edgeferry.converter.evaluate import Evaluation
+from edgeferry.converter.schemes import SUPPORTED
+from edgeferry.device_profiles import Budgets, Scheme
+
+__all__ = ["Candidate", "Choice", "Miss", "Unavailable", "Verdict", "choose", "in_mib"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model made with one scheme, and what it costs.
+
+    Attributes:
+        size_bytes: Of the ``.tflite`` file.
+        memory_bytes: Peak memory of loading and running it on the build host.
+        latency_ms: Median time of one inference on the build host.
+    """
+
+    scheme: Scheme
+    size_bytes: int
+    memory_bytes: int
+    latency_ms: float
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """A scheme that could not be made of this model."""
+
+    scheme: Scheme
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """A budget that a candidate does not keep.
+
+    Attributes:
+        sentence: What was found and what is allowed.
+        excess: By how much, relative to what is allowed.
+    """
+
+    sentence: str
+    excess: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one scheme of a profile's list.
+
+    Attributes:
+        candidate: None where the scheme was not made.
+        misses: Budgets that it does not keep.
+        reason: Why it is not the one, or "chosen".
+    """
+
+    scheme: Scheme
+    candidate: Candidate | None
+    misses: tuple[Miss, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a profile gets.
+
+    Attributes:
+        verdicts: One for each scheme, in the profile's order.
+        chosen: None when nothing keeps the budgets.
+    """
+
+    profile: str
+    verdicts: tuple[Verdict, ...]
+    chosen: Candidate | None
+
+    def nearest_miss(self) -> str:
+        """Return which scheme came nearest, and what it lacks."""
+        missed = [verdict for verdict in self.verdicts if verdict.misses]
+        if not missed:
+            return "; ".join(f"{verdict.scheme}: {verdict.reason}" for verdict in self.verdicts)
+        nearest = min(missed, key=lambda verdict: sum(miss.excess for miss in verdict.misses))
+        return f"nearest is {nearest.scheme}: {nearest.reason}"
+
+
+def choose(
+    profile: str,
+    schemes: Sequence[Scheme],
+    budgets: Budgets,
+    candidates: Mapping[Scheme, Candidate | Unavailable],
+    max_drop: float,
+) -> Choice:
+    """Return the first of ``schemes`` that keeps ``budgets`` and loses at most ``max_drop``.
+
+    Latency is no budget here: a time on the build host says nothing of the device.
+
+    Args:
+        profile: Name of the profile.
+        schemes: The profile's, the preferred one first.
+        budgets: The profile's.
+        candidates: What was made; a supported scheme is among them.
+        max_drop: Greatest allowed loss of score, 0.01 is one point of a hundred.
+    """
+    chosen: Candidate | None = None
+    verdicts = []
+    for scheme in schemes:
+        verdict = _judge(scheme, candidates.get(scheme), budgets, max_drop, chosen)
+        if chosen is None and verdict.candidate is not None and not verdict.misses:
+            chosen = verdict.candidate
+        verdicts.append(verdict)
+    return Choice(profile, tuple(verdicts), chosen)
+
+
+def in_mib(size_bytes: int) -> str:
+    """Return a size for people: ``1.25 MiB``, ``830 KiB``."""
+    return f"{size_bytes / 2**20:.2f} MiB" if size_bytes >= 2**20 else f"{size_bytes / 2**10:.1f} KiB"
+
+
+def _judge(
+    scheme: Scheme,
+    found: Candidate | Unavailable | None,
+    budgets: Budgets,
+    max_drop: float,
+    chosen: Candidate | None,
+) -> Verdict:
+    if found is None:
+        can = ", ".join(SUPPORTED)
+        return Verdict(scheme, None, (), f"passed over: the converter makes {can}")
+    if isinstance(found, Unavailable):
+        return Verdict(scheme, None, (), f"not made: {found.reason}")
+    misses = _misses(found, budgets, max_drop)
+    if misses:
+        return Verdict(scheme, found, misses, "; ".join(miss.sentence for miss in misses))
+    return Verdict(scheme, found, (), f"good, but {chosen.scheme} comes first" if chosen else "chosen")
+
+
+def _misses(candidate: Candidate, budgets: Budgets, max_drop: float) -> tuple[Miss, ...]:
+    drop = candidate.evaluation.drop
+    misses = []
+    if drop > max_drop:
+        metric = candidate.evaluation.metric
+        misses.append(Miss(f"loses {drop:.4f} of {metric}, allowed are {max_drop:g}", _excess(drop, max_drop)))
+    if candidate.size_bytes > budgets.model_bytes:
+        sentence = f"has {in_mib(candidate.size_bytes)}, the profile allows {in_mib(budgets.model_bytes)}"
+        misses.append(Miss(sentence, _excess(candidate.size_bytes, budgets.model_bytes)))
+    if candidate.memory_bytes > budgets.memory_bytes:
+        sentence = f"needs {in_mib(candidate.memory_bytes)} memory, the profile allows {in_mib(budgets.memory_bytes)}"
+        misses.append(Miss(sentence, _excess(candidate.memory_bytes, budgets.memory_bytes)))
+    return tuple(misses)
+
+
+def _excess(found: float, allowed: float) -> float:
+    return (found - allowed) / max(allowed, 1e-4)  # an allowed drop of 0 shall not divide by it

@@ -1,0 +1,44 @@
+"""The table that ends a conversion, as plain text. Pure."""
+
+from collections.abc import Sequence
+
+from edgeferry.converter.selection import Choice, Verdict, in_mib
+
+__all__ = ["HEADINGS", "rows", "text_table"]
+
+HEADINGS = ("profile", "scheme", "size", "score", "drop", "verdict")
+
+_MARGIN = "  "
+
+
+def rows(choices: Sequence[Choice]) -> list[tuple[str, ...]]:
+    """Return a row for each scheme of each profile; a profile is named in its first row only."""
+    return [
+        (choice.profile if index == 0 else "", *_cells(verdict))
+        for choice in choices
+        for index, verdict in enumerate(choice.verdicts)
+    ]
+
+
+def text_table(headings: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Return headings and rows as lines of aligned columns."""
+    widths = [max(len(cell) for cell in column) for column in zip(headings, *body, strict=True)]
+    lines = []
+    for row in (headings, *body):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append(_MARGIN.join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _cells(verdict: Verdict) -> tuple[str, ...]:
+    candidate = verdict.candidate
+    if candidate is None:
+        return verdict.scheme, "", "", "", verdict.reason
+    evaluation = candidate.evaluation
+    return (
+        verdict.scheme,
+        in_mib(candidate.size_bytes),
+        f"{evaluation.score:.4f}",
+        f"{evaluation.drop:+.4f}",
+        verdict.reason,
+    )

@@ -1,0 +1,133 @@
+"""Where models are made: the float ``.tflite`` of a source, and variants of it, each measured on the same samples.
+
+Decides what is a failure of one variant (the others go on) and what is a failure of the conversion.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeferry.converter.arrays import read_arrays
+from edgeferry.converter.child import run_child
+from edgeferry.converter.errors import (
+    ConversionDiffersError,
+    ConverterError,
+    RequestError,
+    SamplesError,
+)
+from edgeferry.converter.evaluate import classes_of, evaluate, largest_difference
+from edgeferry.converter.formats.registry import Format
+from edgeferry.converter.measure import Measurement, measure, parse_specs
+from edgeferry.converter.quantize import quantize
+from edgeferry.converter.request import ConversionRequest
+from edgeferry.converter.samples import Samples
+from edgeferry.converter.schemes import Variant
+from edgeferry.converter.selection import Candidate, Unavailable
+from edgeferry.device_profiles import Scheme
+from edgeferry.wire.desired import TensorSpec
+
+__all__ = ["Made", "Progress", "Workshop"]
+
+Progress = Callable[[str], None]
+
+_COMPARED_SAMPLES = 32  # enough to see a wrong conversion; source models can be slow
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A model that was made, measured and evaluated."""
+
+    variant: Variant
+    model: Path
+    measurement: Measurement
+    candidate: Candidate
+
+
+class Workshop:
+    """Makes models for one request in one folder, and judges them by ``samples``."""
+
+    def __init__(self, request: ConversionRequest, samples: Samples, folder: Path, progress: Progress) -> None:
+        self._request = request
+        self._samples = samples
+        self._folder = folder
+        self._progress = progress
+
+    def make_float(self, source_format: Format) -> Made:
+        """Return the float model, which has been seen to compute what the source computes.
+
+        Raises:
+            ConverterError: The source does not load, run or convert, or the samples do not fit it.
+        """
+        name = self._request.model.name
+        folder = self._folder / "source"
+        self._progress(f"converting {name} to TensorFlow Lite")
+        job = {
+            "format": source_format.name,
+            "model": str(self._request.model.absolute()),
+            "samples": str(self._samples.path),
+            "compared": _COMPARED_SAMPLES,
+        }
+        deadline_s = self._request.deadline_s
+        result = run_child(
+            "edgeferry.converter.formats", job, folder=folder, what=f"converting {name}", deadline_s=deadline_s
+        )
+        self._progress("running the float model on all samples")
+        inputs = parse_specs(result["inputs"])
+        measurement = self._measure(Variant(Scheme.FLOAT32), folder / "float.tflite", inputs)
+        self._compare(folder / "source", measurement)
+        if self._samples.labels is not None:
+            self._samples.check_labels(classes_of(measurement.results))
+        return self._made(Variant(Scheme.FLOAT32), folder / "float.tflite", measurement, measurement)
+
+    def make(self, variant: Variant, float_model: Made) -> Made | Unavailable:
+        """Return ``variant``, or why there is none.
+
+        Raises:
+            ConverterError: Something is wrong with the samples, so that nothing else will do either.
+        """
+        if variant == float_model.variant:
+            return float_model
+        self._progress(f"making and measuring {variant}")
+        calibration = self._request.calibration
+        try:
+            model = quantize(
+                float_model.model,
+                variant,
+                calibration.absolute() if calibration else None,
+                folder=self._folder / variant.file_name,
+                deadline_s=self._request.deadline_s,
+            )
+            measurement = self._measure(variant, model, float_model.measurement.inputs)
+        except (RequestError, SamplesError):
+            raise
+        except ConverterError as err:
+            return Unavailable(variant.scheme, str(err))
+        return self._made(variant, model, measurement, float_model.measurement)
+
+    def _measure(self, variant: Variant, model: Path, inputs: Sequence[TensorSpec]) -> Measurement:
+        return measure(
+            model,
+            self._samples.path,
+            inputs,
+            folder=self._folder / f"{variant.file_name}.measured",
+            what=f"running {variant}",
+            deadline_s=self._request.deadline_s,
+        )
+
+    def _made(self, variant: Variant, model: Path, measurement: Measurement, float_model: Measurement) -> Made:
+        candidate = Candidate(
+            scheme=variant.scheme,
+            size_bytes=model.stat().st_size,
+            memory_bytes=measurement.memory_bytes,
+            latency_ms=measurement.latency_ms,
+            evaluation=evaluate(float_model.results, measurement.results, self._samples.labels),
+        )
+        return Made(variant, model, measurement, candidate)
+
+    def _compare(self, source: Path, float_model: Measurement) -> None:
+        difference = largest_difference(read_arrays(source), float_model.results)
+        if difference is not None:
+            raise ConversionDiffersError(
+                f"{self._request.model.name} converts, but the result computes something else: {difference.sentence}; "
+                "export it as a SavedModel and convert that, or replace what its last layers do"
+            )

@@ -1,0 +1,1 @@
+"""One module per command of `edgeferry`, each loaded when it is used."""

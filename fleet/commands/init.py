@@ -1,0 +1,64 @@
+"""`edgeferry init`: a new fleet."""
+
+from typing import IO
+
+import click
+
+from edgeferry.fleet.rendering import hint, print_json
+from edgeferry.fleet.repository import Repository
+from edgeferry.fleet.session import Session, fleet_command, now
+from edgeferry.fleet.settings import FleetSettings, Passwords, parse_broker_url, save_settings
+from edgeferry.wire.topics import DEFAULT_ROOT, check_id, check_root
+
+__all__ = ["init"]
+
+
+@click.command()
+@fleet_command
+@click.option("--operator", default="operator", show_default=True, metavar="USER", help="Your user name at the broker.")
+@click.option(
+    "--password-file", type=click.File(), metavar="FILE", help="Your password at the broker, `-` for standard input."
+)
+@click.option("--ca-file", type=click.File(), metavar="FILE", help="Certificate (PEM) that signed the broker's.")
+@click.option(
+    "--device-broker",
+    "device_brokers",
+    multiple=True,
+    metavar="URL",
+    help="The broker as devices reach it, where that differs; again for more.",
+)
+@click.option("--topic-root", default=DEFAULT_ROOT, show_default=True, help="What all topics begin with.")
+def init(
+    session: Session,
+    operator: str,
+    password_file: IO[str] | None,
+    ca_file: IO[str] | None,
+    device_brokers: tuple[str, ...],
+    topic_root: str,
+) -> None:
+    """Make a new fleet: keys, signed metadata, inventory and settings.
+
+    Example: edgeferry init --broker mqtts://broker.example.org --password-file -
+    """
+    settings = FleetSettings(
+        operator=check_id(operator, what="operator"),
+        topic_root=check_root(topic_root),
+        device_brokers=tuple(str(parse_broker_url(url)) for url in device_brokers),
+    ).with_broker(session.broker)
+    repository = Repository.create(session.fleet_dir, now=now())
+    _keep_secrets(session.passwords(), operator, password_file, ca_file)
+    save_settings(session.fleet_dir, settings)
+    if session.as_json:
+        print_json({"fleet": str(session.fleet_dir), "broker": settings.broker, "generation": repository.generation})
+        return
+    click.echo(f"fleet made in {session.fleet_dir}, broker {settings.broker}")
+    hint("its keys/ and secrets/ are the only copies: back them up. Next: `edgeferry broker run`, `edgeferry token`")
+
+
+def _keep_secrets(passwords: Passwords, operator: str, password: IO[str] | None, ca: IO[str] | None) -> None:
+    if password is not None:
+        passwords.put(operator, password.read().strip())
+    elif operator not in passwords.load():
+        passwords.make(operator)
+    if ca is not None:
+        passwords.put_ca(ca.read())

@@ -1,0 +1,47 @@
+"""`edgeferry monitor`: the fleet, live."""
+
+import sys
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from edgeferry.fleet.errors import FleetError
+from edgeferry.fleet.monitor.faces import MONITOR_COLUMNS, monitor_rows, view_summary
+from edgeferry.fleet.rendering import print_json, print_table, table
+from edgeferry.fleet.session import Session, fleet_command, now_s
+from edgeferry.fleet.watch import FleetWatch
+
+__all__ = ["monitor"]
+
+_REFRESH_S = 0.5
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Show what is known now, and end.")
+@fleet_command
+def monitor(session: Session, once: bool) -> None:
+    """Watch the fleet: telemetry, models and what they do, until it is interrupted.
+
+    Example: edgeferry monitor --once --json
+    """
+    if not once and (session.as_json or not sys.stdout.isatty()):
+        raise FleetError("monitor needs a terminal to show a live table; add --once for a single look")
+    with session.watch() as watch:
+        watch.collect()
+        if session.as_json:
+            print_json(view_summary(watch.view, now_s()))
+        elif once:
+            print_table(MONITOR_COLUMNS, monitor_rows(watch.view, now_s()))
+        else:
+            _watch_live(watch)
+
+
+def _watch_live(watch: FleetWatch) -> None:
+    with Live(console=Console(), auto_refresh=False, screen=True) as live:
+        while True:
+            until = now_s() + _REFRESH_S
+            while (left_s := until - now_s()) > 0:
+                watch.follow(left_s)
+            rows = monitor_rows(watch.view, now_s())
+            live.update(table(f"{len(rows)} devices; Ctrl-C ends", MONITOR_COLUMNS, rows), refresh=True)

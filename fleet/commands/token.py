@@ -1,0 +1,76 @@
+"""`edgeferry token`: a new device, and what its agent needs."""
+
+import base64
+from urllib.parse import urlsplit
+
+import click
+
+from edgeferry.fleet.errors import FleetError, UsageError
+from edgeferry.fleet.inventory import Device
+from edgeferry.fleet.operator import BrokerError
+from edgeferry.fleet.rendering import hint, print_json
+from edgeferry.fleet.repository import Repository
+from edgeferry.fleet.session import Session, fleet_command, now, profile_named
+from edgeferry.wire.joining import JoinToken, format_token
+
+__all__ = ["token"]
+
+
+@click.command()
+@click.argument("device", metavar="ID")
+@click.option("-p", "--profile", required=True, help="Kind of device; see `edgeferry profiles`.")
+@click.option("--group", "groups", multiple=True, help="A group that it belongs to; again for more.")
+@click.option("--renew", is_flag=True, help="Make a new password for a device that is known; the old one ends.")
+@fleet_command
+def token(session: Session, device: str, profile: str, groups: tuple[str, ...], renew: bool) -> None:
+    """Add a device to the fleet and print the token that its agent joins with. The token is a secret.
+
+    Example: edgeferry token pi-kitchen -p raspberry-pi-4 --group kitchens > pi-kitchen.token
+    """
+    repository = session.repository()
+    if device in repository.inventory.devices and not renew:
+        raise UsageError(f"device {device!r} is known already; --renew makes a new password, and the old one ends")
+    added = repository.inventory.add(device, profile_named(profile).name, groups, replace=renew)
+    repository.publish(now())
+    _tell_the_fleet(session, repository)
+    # last, because the embedded broker starts anew on a new password, and then says what is published
+    password = session.passwords().make(device)
+    text = format_token(_join_token(session, repository, added, password))
+    if session.as_json:
+        print_json({"id": device, "profile": added.profile, "groups": list(added.groups), "token": text})
+    else:
+        click.echo(text)
+    _advise(session, device)
+
+
+def _join_token(session: Session, repository: Repository, device: Device, password: str) -> JoinToken:
+    settings = session.settings()
+    roots = repository.roots()
+    return JoinToken(
+        v=1,
+        id=device.id,
+        profile=device.profile,
+        brokers=settings.device_brokers or (settings.broker,),
+        password=password,
+        root=base64.b64encode(roots[max(roots)]).decode(),
+        groups=device.groups,
+        ca_pem=session.passwords().ca_pem(),
+        topic_root=settings.topic_root,
+    )
+
+
+def _tell_the_fleet(session: Session, repository: Repository) -> None:
+    try:
+        with session.watch() as watch:
+            watch.say(repository.roots(), repository.timestamp())
+    except (BrokerError, FleetError) as err:
+        hint(f"not said to the broker yet: {err}. The next `push`, `origin` or `broker run` says it.")
+
+
+def _advise(session: Session, device: str) -> None:
+    hint(f"on {device}: edgeferry-agent init --token-file FILE --state-dir DIR -o agent.yaml")
+    settings = session.settings()
+    if not settings.device_brokers and urlsplit(settings.broker).hostname in ("127.0.0.1", "localhost", "::1"):
+        hint(f"{settings.broker} is this machine only; for devices elsewhere set device_brokers in fleet.yaml")
+    if urlsplit(settings.broker).port != 1883 or session.passwords().ca_pem():
+        hint(f"a broker of your own has to know {device!r} with its password from secrets/passwords.json")

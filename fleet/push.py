@@ -1,0 +1,247 @@
+"""What a push would do to each device, and how far each has got with it. Pure: the view and the clock come in.
+
+Decides who can take a version, who counts as offline, and when a device is done. A push follows the deployment: its id
+is the SHA-256 of the device's wish, which both sides compute, so an old failure is never taken for a new one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from edgeferry.device_profiles import DeviceProfile
+from edgeferry.fleet.errors import UsageError
+from edgeferry.fleet.inventory import Device
+from edgeferry.fleet.monitor.view import DeviceView, Liveness, told
+from edgeferry.wire.desired import ROLE_MODEL, ROLE_SELFTEST, STABLE, ArtifactManifest
+from edgeferry.wire.messages import ModelState, Outcome
+
+__all__ = ["Plan", "Progress", "Standing", "Target", "plan_for", "progress_of", "refuse_what_cannot_be"]
+
+DISK_FLOOR_BYTES = 64 << 20  # what an agent keeps free, at least
+OFFLINE_GRACE_S = 15.0  # a broker says a will 10 s after it lost the device, which may be back by then
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a push would do to one device.
+
+    Attributes:
+        scheme: Of the artifact for the device's profile; empty where there is none.
+        moved_bytes: What would travel; 0 when the device has the version already.
+        obstacle: Why the device cannot take it; empty when it can.
+        doubt: What may stop it once it is there, such as a disk that was nearly full; empty for nothing.
+    """
+
+    device: str
+    profile: str
+    model: str
+    version: int
+    scheme: str
+    moved_bytes: int
+    liveness: Liveness
+    obstacle: str = ""
+    doubt: str = ""
+
+    @property
+    def fits(self) -> bool:
+        """Return whether the device can take it, as far as the workstation knows."""
+        return not self.obstacle and not self.doubt
+
+
+def plan_for(
+    device: Device,
+    manifests: Mapping[str, ArtifactManifest],
+    profile: DeviceProfile | None,
+    view: DeviceView,
+    now: float,
+) -> Plan:
+    """Return what pushing the version of ``manifests`` would do to ``device``.
+
+    Args:
+        device: From the inventory.
+        manifests: The version's artifacts by profile, at least one.
+        profile: The device's; None where this workstation does not know it, and so no budget.
+        view: What the device said last.
+        now: Of the clock of ``view``.
+    """
+    some = next(iter(manifests.values()))
+    manifest = manifests.get(device.profile)
+    moved_bytes = _moved_bytes(manifest, view) if manifest else 0
+    return Plan(
+        device=device.id,
+        profile=device.profile,
+        model=some.name,
+        version=some.version,
+        scheme=manifest.scheme if manifest else "",
+        moved_bytes=moved_bytes,
+        liveness=view.liveness(now),
+        obstacle=_obstacle(manifest, device, profile, sorted(manifests)),
+        doubt=_doubt(moved_bytes, view),
+    )
+
+
+def refuse_what_cannot_be(plans: Sequence[Plan]) -> None:
+    """Do nothing when every device can take the version.
+
+    Raises:
+        UsageError: Some cannot, or nobody is addressed; the sentence names the first and counts the others.
+    """
+    if not plans:
+        raise UsageError("no device is addressed; add one with `edgeferry token ID -p PROFILE`, or address others")
+    stopped = [plan for plan in plans if plan.obstacle]
+    if stopped:
+        others = f" (and {len(stopped) - 1} more)" if len(stopped) > 1 else ""
+        raise UsageError(f"{stopped[0].device}{others}: {stopped[0].obstacle}; nothing was published")
+
+
+def _moved_bytes(manifest: ArtifactManifest, view: DeviceView) -> int:
+    state = view.state.models.get(manifest.name) if view.state else None
+    if state and manifest.version in (*state.labels.values(), state.previous):
+        return 0
+    return sum(blob.size_bytes for blob in manifest.blobs if blob.role in (ROLE_MODEL, ROLE_SELFTEST))
+
+
+def _obstacle(
+    manifest: ArtifactManifest | None, device: Device, profile: DeviceProfile | None, made_for: list[str]
+) -> str:
+    if manifest is None:
+        name = device.profile
+        return f"no artifact for profile {name}, only for {', '.join(made_for)}; convert with -p {name}"
+    if profile is None:
+        return ""
+    model_bytes = manifest.blob(ROLE_MODEL).size_bytes
+    for what, needed, allowed in (
+        ("as a file", model_bytes, profile.budgets.model_bytes),
+        ("of memory", manifest.memory_bytes, profile.budgets.memory_bytes),
+    ):
+        if needed > allowed:
+            return (
+                f"{manifest.name} {manifest.version} needs {_mb(needed)} {what}, profile {profile.name} allows "
+                f"{_mb(allowed)}; convert it smaller"
+            )
+    return ""
+
+
+def _doubt(moved_bytes: int, view: DeviceView) -> str:
+    free_bytes = view.telemetry.disk_free_bytes if view.telemetry else None
+    if free_bytes is not None and moved_bytes and free_bytes - moved_bytes < DISK_FLOOR_BYTES:
+        return f"has {_mb(free_bytes)} of disk left, needs {_mb(moved_bytes)} and a floor of {_mb(DISK_FLOOR_BYTES)}"
+    return ""
+
+
+def _mb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB"
+
+
+class Standing(StrEnum):
+    """How far a device has got with a push."""
+
+    WORKING = "working"
+    PENDING = "pending"
+    ACTIVE = "active"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A device and what it was told.
+
+    Attributes:
+        deployment: The id of the wish that it was told.
+        generation: Of the metadata that tells it.
+    """
+
+    device: str
+    model: str
+    version: int
+    deployment: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a device has got.
+
+    Attributes:
+        phase: Of its lifecycle; empty when it is not known.
+        done_bytes: Of the running transfer.
+        total_bytes: Of the running transfer; 0 when there is none.
+        reason: Why it is not further; empty when all is well.
+    """
+
+    standing: Standing
+    phase: str = ""
+    done_bytes: int = 0
+    total_bytes: int = 0
+    reason: str = ""
+
+    @property
+    def is_final(self) -> bool:
+        """Return whether waiting longer changes nothing by itself."""
+        return self.standing is not Standing.WORKING
+
+
+def progress_of(target: Target, view: DeviceView, *, now: float, began_at: float) -> Progress:
+    """Return how far the device of ``view`` has got with ``target``.
+
+    Args:
+        target: What it was told.
+        view: What it said last.
+        now: Of the clock of ``view``.
+        began_at: When the push began, by the same clock.
+    """
+    model = view.state.models.get(target.model) if view.state else None
+    knows = view.state is not None and view.state.generation >= target.generation
+    if model and _is_active(target, model, knows):
+        return Progress(Standing.ACTIVE, model.phase)
+    if model and _has_failed(target, model):
+        return Progress(Standing.FAILED, model.phase, reason=_why(model))
+    if view.state and view.state.generation > target.generation and _wants(model) != target.version:
+        return Progress(Standing.FAILED, reason=f"superseded: version {_wants(model)} has been published since")
+    if _is_away(view, now, began_at):
+        return Progress(Standing.PENDING, reason="offline")
+    return _working(model, view, knows=knows)
+
+
+def _is_active(target: Target, model: ModelState, knows: bool) -> bool:
+    is_settled = model.wanted == target.version and model.deployment in ("", target.deployment)
+    return model.labels.get(STABLE) == target.version and not model.quarantined and (knows or is_settled)
+
+
+def _has_failed(target: Target, model: ModelState) -> bool:
+    last = model.last
+    return (
+        last is not None
+        and last.deployment == target.deployment
+        and last.outcome in (Outcome.FAILED, Outcome.ROLLED_BACK)
+    )
+
+
+def _wants(model: ModelState | None) -> int:
+    return model.wanted if model else 0
+
+
+def _why(model: ModelState) -> str:
+    last = model.last
+    if last is None or last.problem is None:
+        return "no reason given"
+    return f"{last.outcome.replace('_', ' ')}: {told(last.problem)}"
+
+
+def _is_away(view: DeviceView, now: float, began_at: float) -> bool:
+    liveness = view.liveness(now)
+    if liveness is Liveness.OFFLINE:
+        return view.availability_at <= began_at or now - view.availability_at >= OFFLINE_GRACE_S
+    return liveness is Liveness.UNKNOWN
+
+
+def _working(model: ModelState | None, view: DeviceView, *, knows: bool) -> Progress:
+    state = view.state
+    problem = state and (state.metadata or state.waiting)
+    reason = told(problem) if problem else ""
+    if model is None or not knows:
+        return Progress(Standing.WORKING, "waking", reason=reason)
+    transfer = model.transfer
+    if transfer is None:
+        return Progress(Standing.WORKING, model.phase, reason=reason)
+    return Progress(Standing.WORKING, model.phase, transfer.done_bytes, transfer.total_bytes, reason)

@@ -1,0 +1,315 @@
+"""The fleet folder: what the operator has decided, signed and published, and every blob that devices may ask for.
+
+    published.json   the one switch: it names everything below, and is replaced in one step
+    roots/           root metadata by version
+    blobs/           snapshot, targets, bins, documents, manifests, models: bytes named by their SHA-256
+    keys/            private keys, mode 0600
+    inventory.json   the devices
+    lock             held by a command while it changes any of these
+
+A command collects wishes, which are checked at once, and `publish` signs them: under the lock, on top of what is
+published by then. Blobs and roots are written first, `published.json` last: a command that dies in between leaves what
+was published before.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tuf.api.metadata import Metadata, Root, Targets
+
+from edgeferry.fleet.artifacts import checked_blocks, read_artifacts
+from edgeferry.fleet.blobs import BlobFolder, blob_ref
+from edgeferry.fleet.documents import Plan, PublishedManifest
+from edgeferry.fleet.errors import ConfigurationError, UsageError
+from edgeferry.fleet.files import explained, folder_lock, make_folder, write_atomically
+from edgeferry.fleet.inventory import Inventory
+from edgeferry.fleet.keys import KeyFolder, KeyRole
+from edgeferry.fleet.publication import Publication
+from edgeferry.fleet.signing import LIFETIMES, Signing, empty_root, new_delegations, with_key, with_next_version
+from edgeferry.wire.desired import ArtifactManifest, Wish, decode_manifest
+
+__all__ = ["Repository"]
+
+_Change = Callable[[Plan, Inventory], Plan]
+
+
+class Repository:
+    """A fleet folder, as one command or one origin sees it. Only `blob_path` may be called by several threads."""
+
+    def __init__(self, fleet_dir: Path, publication: Publication, inventory: Inventory) -> None:
+        self.inventory = inventory
+        self._folder = fleet_dir
+        self._blobs = BlobFolder(fleet_dir / "blobs")
+        self._keys = KeyFolder(fleet_dir / "keys")
+        self._published = publication
+        self._plan = publication.plan
+        self._changes: list[_Change] = []
+
+    @classmethod
+    def create(cls, fleet_dir: Path, *, now: datetime) -> "Repository":
+        """Make a fleet in ``fleet_dir``, with new keys, no devices and no models.
+
+        Raises:
+            UsageError: There is one already.
+            FleetError: The disk refused.
+        """
+        for folder in ("roots", "blobs"):
+            make_folder(fleet_dir / folder)
+        make_folder(fleet_dir / "keys", mode=0o700)
+        with folder_lock(fleet_dir / "lock"):
+            if Publication.exists(fleet_dir):
+                raise UsageError(f"{fleet_dir}: there is a fleet already; choose another folder, or keep using it")
+            _publish_first(fleet_dir, now.astimezone(UTC))
+        return cls.open(fleet_dir)
+
+    @classmethod
+    def open(cls, fleet_dir: Path) -> "Repository":
+        """Return the fleet in ``fleet_dir``.
+
+        Raises:
+            ConfigurationError: There is none, or it cannot be read.
+        """
+        return cls(fleet_dir, Publication.load(fleet_dir), Inventory.load(fleet_dir))
+
+    @property
+    def generation(self) -> int:
+        """Return the version of the published timestamp."""
+        return self._published.timestamp.version
+
+    def reload(self) -> bool:
+        """Take over what other commands have published and return whether they have; own wishes stay on top.
+
+        Raises:
+            FleetError: It cannot be read, or contradicts a wish that is not published yet.
+        """
+        before = self._published
+        self._published = Publication.load(self._folder)
+        self.inventory.reload()
+        self._plan = self._replayed()
+        return self._published.timestamp != before.timestamp
+
+    def roots(self) -> dict[int, bytes]:
+        """Return all root metadata by version."""
+        return {version: self._root_bytes(version) for version in range(1, self._published.root_version + 1)}
+
+    def timestamp(self) -> bytes:
+        """Return the published timestamp."""
+        return self._blobs.read(self._published.timestamp.ref())
+
+    def expiries(self) -> dict[KeyRole, datetime]:
+        """Return when the first metadata of each role expires."""
+        published = self._published
+        times_ms = {
+            KeyRole.TARGETS: published.targets.expires_ms,
+            KeyRole.DOCUMENTS: min(file.expires_ms for file in published.bins.values()),
+            KeyRole.SNAPSHOT: published.snapshot.expires_ms,
+            KeyRole.TIMESTAMP: published.timestamp.expires_ms,
+        }
+        times = {role: datetime.fromtimestamp(time_ms / 1000, UTC) for role, time_ms in times_ms.items()}
+        return {KeyRole.ROOT: self._root().expires, **times}
+
+    def blob_path(self, sha256: str) -> Path | None:
+        """Return the file of a blob, of whatever kind, or None when it is not here. Any thread may call this."""
+        return self._blobs.path(sha256)
+
+    def versions(self, model: str) -> tuple[int, ...]:
+        """Return all versions of ``model``, ascending; none for a model that was never added."""
+        return tuple(sorted(self._plan.manifests.get(model, {})))
+
+    def models(self) -> tuple[str, ...]:
+        """Return the names of all models, sorted."""
+        return tuple(sorted(self._plan.manifests))
+
+    def manifests(self, model: str, version: int) -> dict[str, ArtifactManifest]:
+        """Return the manifests of one version by profile.
+
+        Raises:
+            UsageError: There is no such model or version.
+        """
+        refs = self._plan.manifests_of(model, version)
+        return {profile: decode_manifest(self._blobs.read(ref)) for profile, ref in sorted(refs.items())}
+
+    def manifest_refs(self, model: str, version: int) -> dict[str, BlobRef]:
+        """Return the names and sizes of the manifests of one version by profile: a deployment is identified by them.
+
+        Raises:
+            UsageError: There is no such model or version.
+        """
+        return dict(self._plan.manifests_of(model, version))
+
+    def wishes_of(self, device_id: str) -> dict[str, Wish]:
+        """Return what a device shall run, by model, with the wishes that are not published yet.
+
+        Raises:
+            UsageError: There is no such device.
+        """
+        return self._plan.wishes_of(self.inventory.device(device_id))
+
+    def add_artifacts(self, folder: Path) -> list[ArtifactManifest]:
+        """Take in ``DIR/NAME/N``: check every hash, keep every blob, and list the version when it is published.
+
+        Raises:
+            ArtifactError: The folder is not whole, or the version was published with other bytes.
+        """
+        artifacts = read_artifacts(folder)
+        for artifact in artifacts:
+            for blob in artifact.manifest.blobs:
+                self._blobs.put_blocks(blob.ref(), checked_blocks(artifact, blob))
+        self._blobs.put(artifact.data for artifact in artifacts)
+        for artifact in artifacts:
+            manifest = artifact.manifest
+            added = PublishedManifest(manifest.name, manifest.version, manifest.profile, blob_ref(artifact.data))
+            self._change(_adding(added))
+        return [artifact.manifest for artifact in artifacts]
+
+    def wish(self, model: str, version: int, to: str, *, retry: bool = False) -> None:
+        """Wish that ``to`` shall run ``version`` of ``model``; wishes for anything within ``to`` give way.
+
+        Args:
+            model: A model of this fleet.
+            version: Of the model.
+            to: ``all``, ``group:NAME`` or a device.
+            retry: Have it tried again where this version has failed before.
+
+        Raises:
+            UsageError: A name does not exist, or two groups of a device would name the model.
+        """
+        self._change(
+            lambda plan, inventory: plan.with_wish(
+                model, version, inventory.scope(to), inventory.devices.values(), retry=retry
+            )
+        )
+
+    def unwish(self, model: str, to: str) -> None:
+        """Withdraw the wishes of ``to``, and of anything within it, for ``model``.
+
+        Raises:
+            UsageError: A name does not exist, or nothing there names the model.
+        """
+        self._change(lambda plan, inventory: plan.without_wish(model, inventory.scope(to), inventory.devices.values()))
+
+    def publish(self, now: datetime, *, lifetime: timedelta = LIFETIMES[KeyRole.TIMESTAMP]) -> int:
+        """Sign and publish all wishes and the inventory as it is; return the generation.
+
+        Metadata that has lived half of its life is renewed too. When there is nothing to say, nothing is signed.
+
+        Args:
+            now: The time; where this clock is behind the last signature, the time of that.
+            lifetime: Of snapshot and timestamp; shorter where a daemon renews them.
+
+        Raises:
+            UsageError: Another command has published something that contradicts a wish.
+            FleetError: A key is missing, the folder is in use, or the disk refused; what was published stays.
+        """
+        with self._changing():
+            self._publish(self._signing(now, lifetime), self._root())
+        return self.generation
+
+    def renew(self, now: datetime, *, lifetime: timedelta = LIFETIMES[KeyRole.TIMESTAMP]) -> bool:
+        """Publish, and return whether anything was signed: at the latest what has lived half of its life.
+
+        Raises:
+            FleetError: As `publish` does.
+        """
+        before = self.generation
+        return self.publish(now, lifetime=lifetime) != before
+
+    def rotate(self, role: KeyRole, now: datetime) -> int:
+        """Replace the keys of ``role`` by a new one; devices follow by themselves. Return the generation.
+
+        The old key file stays, but nothing trusts it any more.
+
+        Raises:
+            FleetError: As `publish` does.
+        """
+        with self._changing():
+            before = self._root()
+            signing = self._signing(now, LIFETIMES[KeyRole.TIMESTAMP])
+            key = self._keys.create(role).public_key
+            if role is KeyRole.DOCUMENTS:
+                signing.delegations = new_delegations(key)
+                signing.forced = {KeyRole.TARGETS, KeyRole.DOCUMENTS}
+            else:
+                signing.root = with_key(before, role, key)
+                signing.forced = {role}
+            self._publish(signing, before)
+        return self.generation
+
+    def _change(self, change: _Change) -> None:
+        self._plan = change(self._plan, self.inventory)
+        self._changes.append(change)
+
+    def _replayed(self) -> Plan:
+        plan = self._published.plan
+        for change in self._changes:
+            plan = change(plan, self.inventory)
+        return plan
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        with folder_lock(self._folder / "lock"):
+            self.reload()
+            yield
+
+    def _signing(self, now: datetime, lifetime: timedelta) -> Signing:
+        issued = datetime.fromtimestamp(self._published.issued_ms / 1000, UTC)
+        targets = Metadata[Targets].from_bytes(self._blobs.read(self._published.targets.ref())).signed
+        if targets.delegations is None:
+            raise ConfigurationError(f"{self._folder}: its targets delegate to nobody; restore it from a backup")
+        return Signing(
+            keys=self._keys,
+            root=self._root(),
+            delegations=targets.delegations,
+            now=max(now.astimezone(UTC), issued),
+            lifetimes={**LIFETIMES, KeyRole.SNAPSHOT: lifetime, KeyRole.TIMESTAMP: lifetime},
+        )
+
+    def _publish(self, signing: Signing, before: Root) -> None:
+        devices = self.inventory.devices.values()
+        plan = self._plan.pruned(devices)
+        plan.check(devices)
+        if signing.root == before and signing.is_due(int(before.expires.timestamp() * 1000), KeyRole.ROOT):
+            signing.root = with_next_version(before)
+        if signing.root != before:
+            signing.root.expires = signing.now + LIFETIMES[KeyRole.ROOT]
+            root = signing.signed_root(before)
+            write_atomically(_root_path(self._folder, signing.root.version), root)
+        documents = plan.documents(devices)
+        files = {path: blob_ref(data) for path, data in documents.items()} | plan.listed_manifests()
+        publication = signing.publication(self._published, plan, files)
+        self._blobs.put([*documents.values(), *signing.blobs])
+        if publication != self._published:
+            publication.save(self._folder)
+        self._published, self._plan = publication, plan
+        self._changes.clear()
+
+    def _root(self) -> Root:
+        return Metadata[Root].from_bytes(self._root_bytes(self._published.root_version)).signed
+
+    def _root_bytes(self, version: int) -> bytes:
+        path = _root_path(self._folder, version)
+        with explained(path):
+            return path.read_bytes()
+
+
+def _adding(manifest: PublishedManifest) -> _Change:
+    return lambda plan, _inventory: plan.with_manifest(manifest)
+
+
+def _publish_first(fleet_dir: Path, now: datetime) -> None:
+    keys = KeyFolder(fleet_dir / "keys")
+    public = {role: keys.create(role).public_key for role in KeyRole}
+    root = empty_root(public, now + LIFETIMES[KeyRole.ROOT])
+    signing = Signing(keys, root, new_delegations(public[KeyRole.DOCUMENTS]), now, LIFETIMES)
+    plan = Plan()
+    documents = plan.documents(Inventory.load(fleet_dir).devices.values())
+    publication = signing.publication(None, plan, {path: blob_ref(data) for path, data in documents.items()})
+    BlobFolder(fleet_dir / "blobs").put([*documents.values(), *signing.blobs])
+    write_atomically(_root_path(fleet_dir, 1), signing.signed_root())
+    publication.save(fleet_dir)
+
+
+def _root_path(fleet_dir: Path, version: int) -> Path:
+    return fleet_dir / "roots" / f"{version}.root.json"

@@ -1,0 +1,221 @@
+"""How a plan becomes signed metadata, and when metadata is signed anew.
+
+    root ──► timestamp ──► snapshot ──► targets ──► 256 bins ──► documents, manifests
+     │           │             │            │           │
+     2 years     60 days       60 days      1 year      1 year
+
+Each arrow is a hash and a length. What changed is signed, and what has lived half of its life; nothing else, so that
+a push to one device in 10,000 changes a few kilobytes. Nothing here touches the disk but the keys that are read.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypedDict
+
+import msgspec
+from securesystemslib.signer import CryptoSigner, Key, SSlibKey
+from tuf.api.metadata import (
+    Delegations,
+    Metadata,
+    Role,
+    Root,
+    Signed,
+    Snapshot,
+    SuccinctRoles,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+
+from edgeferry.fleet.blobs import blob_ref
+from edgeferry.fleet.documents import Plan
+from edgeferry.fleet.errors import ConfigurationError
+from edgeferry.fleet.keys import KeyFolder, KeyRole
+from edgeferry.fleet.publication import FORMAT, Publication, SignedFile
+from edgeferry.wire.desired import BlobRef
+
+__all__ = ["LIFETIMES", "Signing", "empty_root", "new_delegations", "with_key", "with_next_version"]
+
+_BIN_BITS = 8  # 256 bins: a snapshot of 34 KB, and a bin of 8 KB where there are 10,000 devices
+_BIN_PREFIX = "bin"
+_DAY = timedelta(days=1)
+
+LIFETIMES = {
+    KeyRole.ROOT: 730 * _DAY,
+    KeyRole.TARGETS: 365 * _DAY,
+    KeyRole.DOCUMENTS: 365 * _DAY,
+    KeyRole.SNAPSHOT: 60 * _DAY,
+    KeyRole.TIMESTAMP: 60 * _DAY,
+}
+
+
+class _Next(TypedDict):
+    version: int
+    expires: datetime
+
+
+@dataclass(slots=True)
+class Signing:
+    """One go at signing: what came before, what shall be, and the blobs that come out.
+
+    Attributes:
+        keys: Where the private keys are.
+        root: The root that counts from now on.
+        delegations: Which keys sign the bins from now on.
+        now: The time of signing.
+        lifetimes: How long what is signed now holds, by role.
+        forced: Roles whose metadata is signed whether it is due or not, because their keys changed.
+        blobs: What was signed; to be saved before anything points at it.
+    """
+
+    keys: KeyFolder
+    root: Root
+    delegations: Delegations
+    now: datetime
+    lifetimes: Mapping[KeyRole, timedelta]
+    forced: Collection[KeyRole] = ()
+    blobs: list[bytes] = field(default_factory=list)
+
+    def publication(self, before: Publication | None, plan: Plan, files: dict[str, BlobRef]) -> Publication:
+        """Return what is published when ``files`` are; ``before`` itself when there is nothing to sign or to note.
+
+        Raises:
+            ConfigurationError: A key that is needed is not here.
+        """
+        bins = self._bins(before, files)
+        targets = self._targets(before.targets if before else None)
+        snapshot = self._snapshot(before, targets, bins)
+        issued_ms = int(self.now.timestamp() * 1000)
+        timestamp = self._timestamp(before, snapshot, issued_ms)
+        if before and timestamp == before.timestamp:
+            return before if plan == before.plan else msgspec.structs.replace(before, plan=plan)
+        return Publication(FORMAT, self.root.version, issued_ms, timestamp, snapshot, targets, bins, files, plan)
+
+    def signed_root(self, before: Root | None = None) -> bytes:
+        """Return the root, signed by enough of its own root keys and of those of the version ``before`` it.
+
+        Raises:
+            ConfigurationError: Too few of these keys are here.
+        """
+        deciding = [root.roles[Root.type] for root in (before, self.root) if root]
+        return self._metadata(self.root, KeyRole.ROOT, deciding)
+
+    def is_due(self, expires_ms: int, role: KeyRole) -> bool:
+        """Tell whether metadata of ``role`` has lived half of its life, or was made to live longer than it may."""
+        left = timedelta(milliseconds=expires_ms) - (self.now - datetime.fromtimestamp(0, UTC))
+        lifetime = self.lifetimes[role]
+        return role in self.forced or not lifetime / 2 <= left <= lifetime
+
+    def _bins(self, before: Publication | None, files: Mapping[str, BlobRef]) -> dict[str, SignedFile]:
+        roles = self._succinct_roles()
+        wanted = _by_bin(roles, files)
+        if before is None:
+            return {name: self._bin(roles, None, wanted.get(name, {})) for name in roles.get_roles()}
+        present = _by_bin(roles, before.files)
+        return {
+            name: self._bin(roles, file, wanted.get(name, {}))
+            if wanted.get(name) != present.get(name) or self.is_due(file.expires_ms, KeyRole.DOCUMENTS)
+            else file
+            for name, file in before.bins.items()
+        }
+
+    def _bin(self, roles: SuccinctRoles, before: SignedFile | None, files: Mapping[str, BlobRef]) -> SignedFile:
+        listed = {path: TargetFile(ref.size_bytes, {"sha256": ref.sha256}, path) for path, ref in files.items()}
+        body = Targets(**self._next(before, KeyRole.DOCUMENTS), targets=listed)
+        return self._sign(body, KeyRole.DOCUMENTS, roles)
+
+    def _targets(self, before: SignedFile | None) -> SignedFile:
+        if before and not self.is_due(before.expires_ms, KeyRole.TARGETS):
+            return before
+        body = Targets(**self._next(before, KeyRole.TARGETS), delegations=self.delegations)
+        return self._sign(body, KeyRole.TARGETS, self.root.roles[Targets.type])
+
+    def _snapshot(self, before: Publication | None, targets: SignedFile, bins: Mapping[str, SignedFile]) -> SignedFile:
+        same = before and (before.targets, before.bins) == (targets, bins)
+        if before and same and not self.is_due(before.snapshot.expires_ms, KeyRole.SNAPSHOT):
+            return before.snapshot
+        listed = {f"{Targets.type}.json": targets.meta()} | {f"{name}.json": file.meta() for name, file in bins.items()}
+        body = Snapshot(**self._next(before.snapshot if before else None, KeyRole.SNAPSHOT), meta=listed)
+        return self._sign(body, KeyRole.SNAPSHOT, self.root.roles[Snapshot.type])
+
+    def _timestamp(self, before: Publication | None, snapshot: SignedFile, issued_ms: int) -> SignedFile:
+        same = before and (before.snapshot, before.root_version) == (snapshot, self.root.version)
+        if before and same and not self.is_due(before.timestamp.expires_ms, KeyRole.TIMESTAMP):
+            return before.timestamp
+        body = Timestamp(
+            **self._next(before.timestamp if before else None, KeyRole.TIMESTAMP),
+            snapshot_meta=snapshot.meta(),
+            unrecognized_fields={"root_version": self.root.version, "issued_ms": issued_ms},
+        )
+        return self._sign(body, KeyRole.TIMESTAMP, self.root.roles[Timestamp.type])
+
+    def _next(self, before: SignedFile | None, role: KeyRole) -> _Next:
+        return {"version": before.version + 1 if before else 1, "expires": self.now + self.lifetimes[role]}
+
+    def _sign(self, body: Signed, key_role: KeyRole, role: Role) -> SignedFile:
+        data = self._metadata(body, key_role, [role])
+        self.blobs.append(data)
+        ref = blob_ref(data)
+        return SignedFile(body.version, ref.sha256, ref.size_bytes, int(body.expires.timestamp() * 1000))
+
+    def _metadata(self, body: Signed, key_role: KeyRole, roles: Iterable[Role]) -> bytes:
+        signers = {signer.public_key.keyid: signer for role in roles for signer in self._signers(key_role, role)}
+        metadata: Metadata[Any] = Metadata(body)
+        for signer in signers.values():
+            metadata.sign(signer, append=True)
+        return metadata.to_bytes()
+
+    def _signers(self, key_role: KeyRole, role: Role) -> list[CryptoSigner]:
+        signers = self.keys.signers(key_role, role.keyids)
+        if len(signers) < role.threshold:
+            names = ", ".join(f"keys/{key_role}-{keyid[:16]}.pem" for keyid in role.keyids)
+            raise ConfigurationError(
+                f"{len(signers)} of the fleet's {key_role} keys are here, {role.threshold} have to sign;"
+                f" put back from your backup: {names}"
+            )
+        return signers
+
+    def _succinct_roles(self) -> SuccinctRoles:
+        roles = self.delegations.succinct_roles
+        if roles is None:
+            raise ConfigurationError("the targets of this fleet have no hash bins; restore the fleet folder")
+        return roles
+
+
+def empty_root(keys: Mapping[KeyRole, Key], expires: datetime) -> Root:
+    """Return the first root of a fleet, not signed yet."""
+    root = Root(version=1, expires=expires, consistent_snapshot=True)
+    for role, key in keys.items():
+        if role is not KeyRole.DOCUMENTS:
+            root.add_key(key, role)
+    return root
+
+
+def with_next_version(root: Root) -> Root:
+    """Return a copy of ``root`` with the next version number, not signed yet."""
+    renewed = deepcopy(root)
+    renewed.version += 1
+    return renewed
+
+
+def with_key(root: Root, role: KeyRole, key: Key) -> Root:
+    """Return the next version of ``root``, in which ``key`` alone signs for ``role``; not signed yet."""
+    renewed = with_next_version(root)
+    for keyid in root.roles[role].keyids:
+        renewed.revoke_key(keyid, role)
+    renewed.add_key(key, role)
+    return renewed
+
+
+def new_delegations(key: SSlibKey) -> Delegations:
+    """Return the delegation of all documents and manifests to hash bins that ``key`` signs (TAP 15)."""
+    return Delegations({key.keyid: key}, succinct_roles=SuccinctRoles([key.keyid], 1, _BIN_BITS, _BIN_PREFIX))
+
+
+def _by_bin(roles: SuccinctRoles, files: Mapping[str, BlobRef]) -> dict[str, dict[str, BlobRef]]:
+    bins: dict[str, dict[str, BlobRef]] = {}
+    for path, ref in files.items():
+        bins.setdefault(roles.get_role_for_target(path), {})[path] = ref
+    return bins

@@ -1,0 +1,5 @@
+"""Fixtures of the workstation's tests."""
+
+from tests.brokers import broker, tls_broker
+
+__all__ = ["broker", "tls_broker"]
