@@ -313,9 +313,8 @@ class Runner:
         deadline_s = self._parts.fetcher.next_deadline_s()
         if deadline_s is not None:
             in_s.append(deadline_s - now_s)
-        for deadline_ms in (self._parts.follower.next_deadline_ms(), lifecycle.next_deadline_ms(self.state)):
-            if deadline_ms is not None:
-                in_s.append((deadline_ms - now_ms()) / 1000)
+        deadlines_ms = (self._parts.follower.next_deadline_ms(), lifecycle.next_deadline_ms(self.state))
+        in_s += [(deadline_ms - now_ms()) / 1000 for deadline_ms in deadlines_ms if deadline_ms is not None]
         return max(min(in_s), 0.0)
 
     def _spool_events(self) -> None:

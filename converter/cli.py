@@ -88,7 +88,7 @@ def _request(options: dict[str, Any]) -> "ConversionRequest":
 
 
 def _fail(err: ConverterError) -> NoReturn:
-    click.echo(f"Error: {err}", err=True)
+    click.echo(f"edgeferry: {err}", err=True)
     sys.exit(err.exit_code)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
+from typing import Self
 
 from edgeferry.fleet.errors import FleetError
 from edgeferry.fleet.operator import BrokerError, Connected, Login, Operator, Received, Will
@@ -116,7 +117,7 @@ class BlockServer:
         self._stop = Event()
         self._thread = Thread(target=self._run, name=f"origin {settings.id}", daemon=True)
 
-    def __enter__(self) -> "BlockServer":
+    def __enter__(self) -> Self:
         self.start()
         return self
 

@@ -80,8 +80,8 @@ def raise_unless_done(progress: Mapping[str, Progress]) -> None:
     pending = [device for device, one in progress.items() if one.standing is Standing.PENDING]
     if pending:
         raise PendingError(
-            f"{len(pending)} of {len(progress)} devices are offline: {_first(pending)}; they take it when they are back "
-            "and an origin serves: keep `edgeferry origin` running, or push with --watch"
+            f"{len(pending)} of {len(progress)} devices are offline: {_first(pending)}; they take it when they are "
+            "back and an origin serves: keep `edgeferry origin` running, or push with --watch"
         )
 
 

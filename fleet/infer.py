@@ -139,9 +139,8 @@ class InferenceReport:
         """
         if self.problems:
             first = min(self.problems)
-            raise FleetError(
-                f"{len(self.problems)} of {self.samples} samples were not answered; sample {first}: {self.problems[first]}"
-            )
+            why = f"sample {first}: {self.problems[first]}"
+            raise FleetError(f"{len(self.problems)} of {self.samples} samples were not answered; {why}")
         ordered = [self.answers[number] for number in range(self.samples)]
         return {name: np.concatenate([outputs[name] for outputs in ordered]) for name in ordered[0]}
 
@@ -179,7 +178,9 @@ class InferenceRun:
         self._run_id = secrets.token_hex(4)
         self._sent_at: dict[int, float] = {}
 
-    def run(self, tensors: Sequence[TensorBytes], on_progress: Callable[[int], None] = lambda _: None) -> InferenceReport:
+    def run(
+        self, tensors: Sequence[TensorBytes], on_progress: Callable[[int], None] = lambda _: None
+    ) -> InferenceReport:
         """Ask for every tensor in ``tensors`` and return what came back.
 
         Args:

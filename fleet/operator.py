@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from threading import BoundedSemaphore, Event
-from typing import Any
+from typing import Any, Self
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -113,7 +113,7 @@ class Operator:
         """Return whether the broker took MQTT 5."""
         return bool(self._client.protocol == MQTTProtocolVersion.MQTTv5)
 
-    def __enter__(self) -> "Operator":
+    def __enter__(self) -> Self:
         self.connect()
         return self
 
@@ -259,7 +259,7 @@ class Operator:
     def _properties(self, response_topic: str, correlation: bytes, expiry_s: int) -> Properties | None:
         if not self.speaks_mqtt5 or not (response_topic or correlation or expiry_s):
             return None
-        properties = Properties(PacketTypes.PUBLISH)
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho has no type for it
         if response_topic:
             properties.ResponseTopic = response_topic
         if correlation:
@@ -301,7 +301,7 @@ class Operator:
         except UnicodeDecodeError:
             return  # not one of ours
         correlation = getattr(message.properties, "CorrelationData", b"") if message.properties else b""
-        self._put(Received(topic, message.payload, message.retain, correlation, time.monotonic()))
+        self._put(Received(topic, bytes(message.payload), message.retain, correlation, time.monotonic()))
 
     def _put(self, item: Received | Connected) -> None:
         try:

@@ -6,7 +6,7 @@ Results go to standard output, progress and hints to standard error. NO_COLOR is
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import click
 import msgspec
@@ -73,7 +73,7 @@ def human_duration(seconds: float) -> str:
 class PushDisplay(Protocol):
     """Shows how a push goes on."""
 
-    def __enter__(self) -> "PushDisplay":
+    def __enter__(self) -> Self:
         """Begin."""
         ...
 
@@ -94,7 +94,7 @@ def push_display(*, quiet: bool) -> PushDisplay:
 
 
 class _Silence:
-    def __enter__(self) -> "_Silence":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -131,7 +131,7 @@ class _PushBars:
         )
         self._tasks: dict[str, TaskID] = {}
 
-    def __enter__(self) -> "_PushBars":
+    def __enter__(self) -> Self:
         self._bars.start()
         return self
 

@@ -28,7 +28,7 @@ from edgeferry.fleet.inventory import Inventory
 from edgeferry.fleet.keys import KeyFolder, KeyRole
 from edgeferry.fleet.publication import Publication
 from edgeferry.fleet.signing import LIFETIMES, Signing, empty_root, new_delegations, with_key, with_next_version
-from edgeferry.wire.desired import ArtifactManifest, Wish, decode_manifest
+from edgeferry.wire.desired import ArtifactManifest, BlobRef, Wish, decode_manifest
 
 __all__ = ["Repository"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -28,9 +28,9 @@ from edgeferry.fleet.settings import (
 from edgeferry.fleet.watch import FleetWatch, say_metadata
 from edgeferry.wire.topics import Topics
 
-__all__ = ["Session", "fleet_command", "now", "now_s", "profile_named"]
+__all__ = ["Command", "Session", "fleet_command", "now", "now_s", "profile_named"]
 
-F = TypeVar("F", bound=Callable[..., Any])
+Command = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +102,13 @@ class Session:
         )
 
 
-def fleet_command(function: F) -> F:
+def fleet_command(function: Command) -> Command:
     """Give a command `--fleet`, `--broker` and `--json`, and a `Session` as its first argument."""
 
     @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-    @click.option("--broker", envvar="EDGEFERRY_BROKER", metavar="URL", help="mqtt://HOST[:PORT] or mqtts://HOST[:PORT].")
+    @click.option(
+        "--broker", envvar="EDGEFERRY_BROKER", metavar="URL", help="mqtt://HOST[:PORT] or mqtts://HOST[:PORT]."
+    )
     @click.option(
         "--fleet",
         envvar="EDGEFERRY_FLEET",
@@ -121,7 +123,7 @@ def fleet_command(function: F) -> F:
             parse_broker_url(broker)  # a wrong URL is told before anything is done
         return function(session, *arguments, **options)
 
-    return command  # type: ignore[return-value] - click reads the options from it, callers never call it
+    return command
 
 
 def profile_named(name: str) -> DeviceProfile:

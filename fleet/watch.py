@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Iterator, Mapping
+from typing import Self
 
 from edgeferry.fleet.monitor.view import FleetView
 from edgeferry.fleet.operator import BrokerError, Connected, Login, Operator, Received
@@ -30,7 +31,7 @@ class FleetWatch:
         self.operator = Operator(url, login, client_id=f"{login.user}-watch-{secrets.token_hex(4)}"[-64:])
         self._topics = topics
 
-    def __enter__(self) -> "FleetWatch":
+    def __enter__(self) -> Self:
         self.operator.connect()
         return self
 
@@ -79,7 +80,9 @@ class FleetWatch:
         for message in self._taking_in(_DOORBELL_TIMEOUT_S):
             if isinstance(message, Received) and message.topic == doorbell and message.payload == timestamp:
                 return
-        raise BrokerError(f"the broker did not keep {doorbell}; may this user write there, and does it retain messages?")
+        raise BrokerError(
+            f"the broker did not keep {doorbell}; may this user write there, and does it retain messages?"
+        )
 
     def say(self, roots: Mapping[int, bytes], timestamp: bytes) -> None:
         """Say the signed metadata, the timestamp last, each acknowledged.

@@ -37,8 +37,9 @@ STABLE = "stable"
 MAX_DOCUMENT_BYTES = 256 * 1024
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024  # the block hashes of a blob of 6 GB
 
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-Name = Annotated[str, Meta(pattern="^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
+# \Z, because $ also matches before a line's end, and these become names of files.
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}\Z")]
 Version = Annotated[int, Meta(ge=1, le=2**53)]
 Size = Annotated[int, Meta(ge=0, le=2**40)]
 BlockSize = Annotated[int, Meta(ge=1024, le=1 << 20)]

@@ -110,17 +110,11 @@ class Registry:
             threading.Thread(target=self._retire, args=(replaced, deadline_s), name="drain", daemon=True).start()
 
     def unload(self, model: str) -> None:
-        """Unload all versions of ``model``, after the requests that hold them.
-
-        Raises:
-            RequestError: No version of it is loaded.
-        """
+        """Unload all versions of ``model``, if there are any, after the requests that hold them."""
         with self._changing:
             with self._lock:
-                versions = self._versions.pop(model, None)
+                versions = self._versions.pop(model, {})
                 self._labels.pop(model, None)
-            if versions is None:
-                raise _unknown_model(model)
             self._retire(list(versions.values()), time.monotonic() + self._request_timeout_s)
 
     def close(self, timeout_s: float) -> bool:

@@ -20,7 +20,7 @@ def devices(session: Session) -> None:
     inventory = session.repository().inventory
     with session.watch() as watch:
         view = watch.collect()
-    strangers = {id: Device(id, "") for id in view.devices if id not in inventory.devices}
+    strangers = {name: Device(name, "") for name in view.devices if name not in inventory.devices}
     members = [*inventory.devices.values(), *strangers.values()]
     if session.as_json:
         print_json([device_summary(member, view.get(member.id), now_s()) for member in members])

@@ -4,6 +4,7 @@ from typing import IO
 
 import click
 
+from edgeferry.fleet.errors import ConfigurationError
 from edgeferry.fleet.rendering import hint, print_json
 from edgeferry.fleet.repository import Repository
 from edgeferry.fleet.session import Session, fleet_command, now
@@ -30,6 +31,7 @@ __all__ = ["init"]
 @click.option("--topic-root", default=DEFAULT_ROOT, show_default=True, help="What all topics begin with.")
 def init(
     session: Session,
+    *,
     operator: str,
     password_file: IO[str] | None,
     ca_file: IO[str] | None,
@@ -45,14 +47,23 @@ def init(
         topic_root=check_root(topic_root),
         device_brokers=tuple(str(parse_broker_url(url)) for url in device_brokers),
     ).with_broker(session.broker)
+    if not _is_made(session):  # the repository last: interrupted before it, the same command begins anew
+        _keep_secrets(session.passwords(), operator, password_file, ca_file)
+        save_settings(session.fleet_dir, settings)
     repository = Repository.create(session.fleet_dir, now=now())
-    _keep_secrets(session.passwords(), operator, password_file, ca_file)
-    save_settings(session.fleet_dir, settings)
     if session.as_json:
         print_json({"fleet": str(session.fleet_dir), "broker": settings.broker, "generation": repository.generation})
         return
     click.echo(f"fleet made in {session.fleet_dir}, broker {settings.broker}")
     hint("its keys/ and secrets/ are the only copies: back them up. Next: `edgeferry broker run`, `edgeferry token`")
+
+
+def _is_made(session: Session) -> bool:
+    try:
+        session.repository()
+    except ConfigurationError:
+        return False
+    return True
 
 
 def _keep_secrets(passwords: Passwords, operator: str, password: IO[str] | None, ca: IO[str] | None) -> None:

@@ -22,7 +22,7 @@ __all__ = ["token"]
 @click.option("--group", "groups", multiple=True, help="A group that it belongs to; again for more.")
 @click.option("--renew", is_flag=True, help="Make a new password for a device that is known; the old one ends.")
 @fleet_command
-def token(session: Session, device: str, profile: str, groups: tuple[str, ...], renew: bool) -> None:
+def token(session: Session, device: str, *, profile: str, groups: tuple[str, ...], renew: bool) -> None:
     """Add a device to the fleet and print the token that its agent joins with. The token is a secret.
 
     Example: edgeferry token pi-kitchen -p raspberry-pi-4 --group kitchens > pi-kitchen.token

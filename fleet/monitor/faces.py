@@ -37,7 +37,7 @@ def device_summary(device: Device, view: DeviceView, now: float) -> dict[str, An
 
 def view_summary(view: FleetView, now: float) -> dict[str, Any]:
     """Return what is known of every device that was heard, for machines."""
-    devices = {id: _reported(device, now) for id, device in sorted(view.devices.items())}
+    devices = {name: _reported(device, now) for name, device in sorted(view.devices.items())}
     return {"devices": devices, "refused_messages": view.refused}
 
 

@@ -8,13 +8,14 @@ import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event, Thread
+from typing import Self
 
 import pytest
+from tests.brokers import TestBroker, free_port
 
 from edgeferry.fleet.broker import BrokerAddress, BrokerFailedError, EmbeddedBroker, keep_running, rumqttd_config
 from edgeferry.fleet.operator import BrokerError, Login, Operator
 from edgeferry.fleet.settings import BrokerUrl
-from tests.brokers import TestBroker, free_port
 
 
 def test_the_configuration_holds_one_mqtt5_listener_with_its_users() -> None:
@@ -114,7 +115,7 @@ class Runner:
     def _count(self) -> None:
         self.starts += 1
 
-    def __enter__(self) -> "Runner":
+    def __enter__(self) -> Self:
         self._thread.start()
         wait_until(lambda: self.starts == 1)
         return self

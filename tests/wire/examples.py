@@ -196,9 +196,7 @@ MESSAGES: dict[str, Message] = {
     ),
     "desired_document": DOCUMENT,
     "artifact_manifest": MANIFEST,
-    "model_wish": ModelWish(
-        model="digits", version=7, manifest=BlobRef(sha256=SHA256, size_bytes=2048), attempt=1
-    ),
+    "model_wish": ModelWish(model="digits", version=7, manifest=BlobRef(sha256=SHA256, size_bytes=2048), attempt=1),
     "join_token": JoinToken(
         v=1,
         id="pi-kitchen",

@@ -48,7 +48,7 @@ def of(kind: Any) -> st.SearchStrategy[Any]:
 
 def _limited(kind: Any, meta: Meta) -> st.SearchStrategy[Any]:
     if meta.pattern is not None:
-        return st.from_regex(meta.pattern.removesuffix("$") + r"\Z")
+        return st.from_regex(meta.pattern, fullmatch=True)
     if kind is int:
         return st.integers(int(meta.ge or 0), int(meta.le or 0))
     return of(kind)

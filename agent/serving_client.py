@@ -1,0 +1,251 @@
+"""The agent's way to the serving process: HTTP over its Unix socket, one kept connection per thread.
+
+The standard library's client would bring the e-mail parser along; this reads only what our own server writes.
+"""
+
+import math
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from edgeferry.wire.codec import Message, WireError, canonical, decode
+from edgeferry.wire.messages import Code, Reason
+
+__all__ = ["ServingClient", "ServingError"]
+
+_MAX_HEAD_BYTES = 16 * 1024
+_MAX_BODY_BYTES = 128 * 1024 * 1024
+_ANSWER_SLACK_S = 1.0  # the server itself answers at the deadline; this is for the answer's way
+_HEADER_LENGTH = "inference-header-content-length"
+
+
+class ServingError(Exception):
+    """The serving process refused, or did not answer.
+
+    Attributes:
+        code: What kind of error.
+        reason: Why, from the closed list.
+        detail: A sentence for the person who reads it.
+    """
+
+    def __init__(self, code: Code, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.reason = reason
+        self.detail = detail
+
+
+class _ErrorBody(Message, frozen=True):
+    error: str
+    code: Code = Code.UNKNOWN
+    reason: Reason = Reason.SERVING_UNAVAILABLE
+
+
+class _ConnectionLostError(Exception):
+    """The kept connection had ended before the server took the request."""
+
+
+class ServingClient:
+    """Speaks to one serving process; any thread may call."""
+
+    def __init__(self, socket_path: Path, timeout_s: float) -> None:
+        """Store the parts.
+
+        Args:
+            socket_path: Of the serving process.
+            timeout_s: For everything but inference, which has its own.
+        """
+        self._socket_path = socket_path
+        self._timeout_s = timeout_s
+        self._local = threading.local()
+
+    def load(self, model: str, version: int, *, path: Path, manifest: Path, label: str) -> None:
+        """Have ``label`` name the version; return when it does.
+
+        Raises:
+            ServingError: It cannot be loaded, or nobody answers; what served before goes on.
+        """
+        body = {"version": version, "model": str(path), "manifest": str(manifest), "label": label}
+        self._call("POST", f"/v2/repository/models/{quote(model, safe='')}/load", canonical(body))
+
+    def unload(self, model: str) -> None:
+        """Unload all versions of ``model``, if there are any.
+
+        Raises:
+            ServingError: Nobody answers.
+        """
+        self._call("POST", f"/v2/repository/models/{quote(model, safe='')}/unload")
+
+    def stats(self) -> dict[str, Any]:
+        """Return what ``GET /edgeferry/stats`` says; see docs/serving.md.
+
+        Raises:
+            ServingError: Nobody answers.
+        """
+        return msgspec.json.decode(self._call("GET", "/edgeferry/stats"), type=dict[str, Any])
+
+    def ping(self) -> None:
+        """Return when the server answers.
+
+        Raises:
+            ServingError: It does not.
+        """
+        self._call("GET", "/v2/health/ready")
+
+    def infer(
+        self, model: str, version: str, body: bytes | memoryview, header_bytes: int | None, timeout_s: float
+    ) -> tuple[int, bytes, int | None]:
+        """Return ``(status, body, header_bytes)`` of the answer, which is an error unless the status is 200.
+
+        Args:
+            model: Its name.
+            version: A number or a label; empty for the stable one.
+            body: JSON, then binary tensors.
+            header_bytes: Length of the JSON; None when there is nothing else, in the answer too.
+            timeout_s: After this the request is not run, and the answer says so.
+
+        Raises:
+            ServingError: Nobody answers.
+        """
+        chosen = f"/versions/{quote(version, safe='')}" if version else ""
+        path = f"/v2/models/{quote(model, safe='')}{chosen}/infer"
+        headers = {"X-Request-Timeout-Ms": str(max(0, math.floor(timeout_s * 1e3)))}
+        if header_bytes:
+            headers["Inference-Header-Content-Length"] = str(header_bytes)
+        status, answer_headers, answer = self._exchange("POST", path, body, headers, timeout_s + _ANSWER_SLACK_S)
+        return status, answer, int(answer_headers[_HEADER_LENGTH]) if _HEADER_LENGTH in answer_headers else None
+
+    def close(self) -> None:
+        """End this thread's connection."""
+        connection: _ClientConnection | None = getattr(self._local, "connection", None)
+        if connection:
+            connection.close()
+            self._local.connection = None
+
+    def _call(self, method: str, path: str, body: bytes = b"") -> bytes:
+        status, _, answer = self._exchange(method, path, body, {}, self._timeout_s)
+        if status == 200:
+            return answer
+        try:
+            error = decode(_ErrorBody, answer)
+        except WireError as err:
+            raise _unavailable(f"{method} {path}: status {status} and no reason") from err
+        raise ServingError(error.code, error.reason, error.error)
+
+    def _exchange(
+        self, method: str, path: str, body: bytes | memoryview, headers: Mapping[str, str], timeout_s: float
+    ) -> tuple[int, dict[str, str], bytes]:
+        lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+        deadline_s = time.monotonic() + timeout_s
+        try:
+            return self._attempt(head, body, deadline_s)
+        except TimeoutError as err:
+            self.close()
+            detail = f"the serving process gave no answer within {timeout_s:g} s"
+            raise ServingError(Code.DEADLINE_EXCEEDED, Reason.DEADLINE_PASSED, detail) from err
+        except (OSError, ValueError, _ConnectionLostError) as err:
+            self.close()
+            raise _unavailable(f"the serving process does not answer: {err}") from err
+
+    def _attempt(self, head: bytes, body: bytes | memoryview, deadline_s: float) -> tuple[int, dict[str, str], bytes]:
+        kept: _ClientConnection | None = getattr(self._local, "connection", None)
+        if kept:
+            try:
+                return kept.exchange(head, body, deadline_s)
+            except _ConnectionLostError:  # it was idle for too long, or the server was restarted: that is no failure
+                self.close()
+        fresh = _ClientConnection(self._socket_path)
+        self._local.connection = fresh
+        fresh.open(deadline_s)
+        return fresh.exchange(head, body, deadline_s)
+
+
+class _ClientConnection:
+    """One connection, used by one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._buffer = bytearray()
+
+    def open(self, deadline_s: float) -> None:
+        self._set_timeout(deadline_s)
+        self._socket.connect(str(self._path))
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def exchange(self, head: bytes, body: bytes | memoryview, deadline_s: float) -> tuple[int, dict[str, str], bytes]:
+        """Send a request and return status, header fields in lower case, and body of the answer."""
+        try:
+            self._send(head, body, deadline_s)
+            first = self._receive(deadline_s)
+        except (BrokenPipeError, ConnectionResetError) as err:
+            raise _ConnectionLostError(str(err)) from err
+        if not first:
+            raise _ConnectionLostError("it ended the connection")
+        self._buffer += first
+        status, headers = _parse_answer(self._read_head(deadline_s))
+        return status, headers, self._read_body(int(headers["content-length"]), deadline_s)
+
+    def _send(self, head: bytes, body: bytes | memoryview, deadline_s: float) -> None:
+        self._set_timeout(deadline_s)
+        sent = self._socket.sendmsg([head, body])
+        if sent < len(head):
+            self._socket.sendall(head[sent:])
+            sent = len(head)
+        self._socket.sendall(memoryview(body)[sent - len(head) :])
+
+    def _read_head(self, deadline_s: float) -> bytes:
+        while (end := self._buffer.find(b"\r\n\r\n")) < 0:
+            if len(self._buffer) > _MAX_HEAD_BYTES:
+                raise ValueError(f"its answer's head is longer than {_MAX_HEAD_BYTES} bytes")
+            self._buffer += self._receive_some(deadline_s)
+        head = bytes(self._buffer[:end])
+        del self._buffer[: end + 4]
+        return head
+
+    def _read_body(self, size: int, deadline_s: float) -> bytes:
+        if not 0 <= size <= _MAX_BODY_BYTES:
+            raise ValueError(f"its answer has {size} bytes, allowed are {_MAX_BODY_BYTES}")
+        while len(self._buffer) < size:
+            self._buffer += self._receive_some(deadline_s)
+        body = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return body
+
+    def _receive_some(self, deadline_s: float) -> bytes:
+        data = self._receive(deadline_s)
+        if not data:
+            raise ConnectionAbortedError("it ended in the middle of an answer")
+        return data
+
+    def _receive(self, deadline_s: float) -> bytes:
+        self._set_timeout(deadline_s)
+        return self._socket.recv(256 * 1024)
+
+    def _set_timeout(self, deadline_s: float) -> None:
+        remaining_s = deadline_s - time.monotonic()
+        if remaining_s <= 0:
+            raise TimeoutError
+        self._socket.settimeout(remaining_s)
+
+
+def _parse_answer(head: bytes) -> tuple[int, dict[str, str]]:
+    status_line, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if "content-length" not in headers:
+        raise ValueError("its answer has no Content-Length")
+    return int(status_line.split(" ", 2)[1]), headers
+
+
+def _unavailable(detail: str) -> ServingError:
+    return ServingError(Code.UNAVAILABLE, Reason.SERVING_UNAVAILABLE, detail)

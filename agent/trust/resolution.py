@@ -1,0 +1,195 @@
+"""From trusted metadata to what this device shall run.
+
+Decides which documents are a device's (all, its groups', its own), and what keeps one model of it from being
+installed without keeping the others from it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tuf.api.metadata import Timestamp
+
+from edgeferry.agent.trust.errors import MissingError
+from edgeferry.agent.trust.updater import BlobSource, DeviceUpdater, take, target_ref
+from edgeferry.wire.codec import WireError
+from edgeferry.wire.desired import (
+    MAX_DOCUMENT_BYTES,
+    MAX_MANIFEST_BYTES,
+    STABLE,
+    ArtifactManifest,
+    BlobRef,
+    ModelWish,
+    Wish,
+    all_document_path,
+    decode_document,
+    decode_manifest,
+    device_document_path,
+    group_document_path,
+    manifest_path,
+    merge_documents,
+)
+from edgeferry.wire.messages import Code, Problem, Reason
+
+__all__ = ["Missing", "Resolved", "issued_ms", "resolve"]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What has to be fetched before anything can be said.
+
+    Attributes:
+        blobs: Wanted blobs; all that can be known by now.
+        roots: Wanted versions of the root; they are retained messages, so waiting brings them, or nobody has them.
+    """
+
+    blobs: tuple[BlobRef, ...]
+    roots: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What the signed documents say to this device.
+
+    Attributes:
+        wishes: What to run, by model; a model that is in no document is to be unloaded.
+        manifests: The manifest of each wish, by model.
+        problems: Why a model that is wished has no entry in ``wishes``, by model.
+        groups: The groups of this device.
+        generation: Version of the timestamp.
+        root_version: Version of the root.
+        expires_ms: When the first of the metadata expires that this rests on.
+        issued_ms: When the timestamp was signed; the time is later than that. 0 when it does not say.
+        blobs: Everything that was read; as long as it is kept, a restart needs no network.
+        metadata: Why nothing new may be installed although all of this was verified once; None when it may.
+    """
+
+    wishes: dict[str, ModelWish]
+    manifests: dict[str, ArtifactManifest]
+    problems: dict[str, Problem]
+    groups: tuple[str, ...]
+    generation: int
+    root_version: int
+    expires_ms: int
+    issued_ms: int
+    blobs: tuple[BlobRef, ...] = ()
+    metadata: Problem | None = None
+
+
+@dataclass(slots=True)
+class _Targets:
+    """Reads target files, and notes which blobs they were."""
+
+    updater: DeviceUpdater
+    blob: BlobSource
+    read: dict[str, BlobRef] = field(default_factory=dict)
+
+    def get(self, paths: Iterable[str], *, max_bytes: int) -> dict[str, bytes]:
+        """Return the bytes of those of ``paths`` that are listed.
+
+        Raises:
+            MissingError: Something is not here; it names all that is known to be missing.
+            RepositoryError: Metadata failed to verify.
+        """
+        found: dict[str, bytes] = {}
+        missing: dict[BlobRef, None] = {}
+        for path in paths:
+            try:
+                target = self.updater.get_targetinfo(path)
+                if target is not None:
+                    self.read[path] = target_ref(target, max_bytes=max_bytes)
+                    found[path] = take(self.blob, self.read[path])
+            except MissingError as err:
+                missing |= dict.fromkeys(err.blobs)
+        if missing:
+            raise MissingError(tuple(missing))
+        return found
+
+
+def resolve(
+    updater: DeviceUpdater, blob: BlobSource, *, device: str, profile: str, known_groups: tuple[str, ...] = ()
+) -> Resolved:
+    """Return what the documents say to ``device``.
+
+    Args:
+        updater: Refreshed.
+        blob: Gives the bytes of blobs.
+        device: Id of this device.
+        profile: Name of its profile.
+        known_groups: The groups it was in before; their documents are asked for without waiting for its own.
+
+    Raises:
+        MissingError: Blobs are not here yet.
+        RepositoryError: Metadata failed to verify.
+        WireError: A document cannot be understood.
+    """
+    targets = _Targets(updater, blob)
+    wished, groups = _wishes(targets, device, known_groups)
+    wishes, manifests, problems = _bound(targets, profile, wished)
+    timestamp = updater.timestamp
+    return Resolved(
+        wishes=wishes,
+        manifests=manifests,
+        problems=problems,
+        groups=groups,
+        generation=timestamp.version if timestamp else 0,
+        root_version=updater.root_version,
+        expires_ms=int(updater.earliest_expiry().timestamp() * 1000),
+        issued_ms=issued_ms(timestamp),
+        blobs=(*updater.metadata_blobs(), *dict.fromkeys(targets.read.values())),
+    )
+
+
+def issued_ms(timestamp: Timestamp | None) -> int:
+    """Return when ``timestamp`` was signed by its own account; 0 when it does not say."""
+    issued = timestamp.unrecognized_fields.get("issued_ms") if timestamp else None
+    return issued if type(issued) is int and 0 <= issued < 2**53 else 0
+
+
+def _wishes(targets: _Targets, device: str, known_groups: tuple[str, ...]) -> tuple[dict[str, Wish], tuple[str, ...]]:
+    own, everyone = device_document_path(device), all_document_path()
+    paths = [own, everyone, *map(group_document_path, known_groups)]
+    documents = {p: decode_document(d) for p, d in targets.get(paths, max_bytes=MAX_DOCUMENT_BYTES).items()}
+    groups = documents[own].groups if own in documents else ()
+    of_groups = {group_document_path(group): group for group in groups}
+    further = [path for path in of_groups if path not in documents]
+    documents |= {p: decode_document(d) for p, d in targets.get(further, max_bytes=MAX_DOCUMENT_BYTES).items()}
+    grouped = {group: documents[path] for path, group in of_groups.items() if path in documents}
+    return merge_documents(documents.get(everyone), grouped, documents.get(own)), groups
+
+
+def _bound(
+    targets: _Targets, profile: str, wished: dict[str, Wish]
+) -> tuple[dict[str, ModelWish], dict[str, ArtifactManifest], dict[str, Problem]]:
+    """Bind each wish to the manifest of this device's profile, or to the problem with it."""
+    versions = {model: wish.labels[STABLE] for model, wish in wished.items()}
+    paths = {model: manifest_path(model, version, profile) for model, version in versions.items()}
+    data = targets.get(paths.values(), max_bytes=MAX_MANIFEST_BYTES)
+    wishes: dict[str, ModelWish] = {}
+    manifests: dict[str, ArtifactManifest] = {}
+    problems: dict[str, Problem] = {}
+    for model, version in versions.items():
+        found = _manifest(data.get(paths[model]), model, version, profile)
+        if isinstance(found, Problem):
+            problems[model] = found
+            continue
+        manifests[model] = found
+        ref = targets.read[paths[model]]
+        wishes[model] = ModelWish(model=model, version=version, manifest=ref, attempt=wished[model].attempt)
+    return wishes, manifests, problems
+
+
+def _manifest(data: bytes | None, model: str, version: int, profile: str) -> ArtifactManifest | Problem:
+    if data is None:
+        detail = (
+            f"{model} {version} has no artifact for profile {profile}; convert it for that profile and push it again"
+        )
+        return Problem(Code.NOT_FOUND, Reason.NO_ARTIFACT_FOR_PROFILE, detail)
+    try:
+        manifest = decode_manifest(data)
+    except WireError as err:
+        return Problem(Code.INVALID_ARGUMENT, Reason.MANIFEST_MISMATCH, f"{model} {version}: {err}")
+    says = (manifest.name, manifest.version, manifest.profile)
+    if says != (model, version, profile):
+        detail = f"the manifest of {model} {version} for {profile} says it is for {says[0]} {says[1]} for {says[2]}"
+        return Problem(Code.INVALID_ARGUMENT, Reason.MANIFEST_MISMATCH, detail)
+    return manifest

@@ -1,0 +1,141 @@
+"""`edgeferry infer`: samples through a model on a device."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from edgeferry.fleet.errors import UsageError
+from edgeferry.fleet.infer import InferenceReport, InferenceRun, refuse_what_is_too_large, requests_from
+from edgeferry.fleet.monitor.view import DeviceView, Liveness
+from edgeferry.fleet.rendering import hint, print_json
+from edgeferry.fleet.repository import Repository
+from edgeferry.fleet.session import Session, fleet_command, now_s
+from edgeferry.wire.desired import STABLE, ArtifactManifest
+
+__all__ = ["infer"]
+
+
+@click.command()
+@click.argument("device")
+@click.argument("model")
+@click.option(
+    "--input",
+    "input_file",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="X.npy",
+    help="Samples along the first axis.",
+)
+@click.option(
+    "--output",
+    "output_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="Y.npy",
+    help="Where the output goes; .npz for several.",
+)
+@click.option("--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Requests on their way.")
+@click.option("--timeout", "timeout_s", default=10.0, show_default=True, help="Seconds that one answer may take.")
+@fleet_command
+def infer(
+    session: Session,
+    *,
+    device: str,
+    model: str,
+    input_file: Path,
+    output_file: Path | None,
+    concurrency: int,
+    timeout_s: float,
+) -> None:
+    """Run the samples in X.npy through MODEL on DEVICE, over MQTT, and say how long it took.
+
+    Example: edgeferry infer pi-kitchen digits --input x.npy --output y.npy --concurrency 8
+    """
+    repository = session.repository()
+    repository.inventory.device(device)
+    x = _read_array(input_file)
+    with session.watch() as watch:
+        view = watch.collect(device).get(device)
+        manifest = _manifest(repository, view, model)
+        tensors = requests_from(x, manifest.inputs[0])
+        refuse_what_is_too_large(tensors[0], view.info.max_packet_bytes if view.info else 0)
+        run = InferenceRun(
+            watch.operator, session.topics(), device, model, timeout_s=timeout_s, concurrency=concurrency
+        )
+        with _progress(len(tensors), f"{model} on {device}") as show:
+            report = run.run(tensors, show)
+    _write(report, output_file)
+    _print(session, report, manifest)
+
+
+@contextmanager
+def _progress(requests: int, label: str) -> Iterator[Callable[[int], None]]:
+    """Give a function that shows how many requests are done; at a terminal only."""
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bars:
+        task = bars.add_task(label, total=requests)
+        yield lambda done: bars.update(task, completed=done)
+
+
+def _read_array(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as err:
+        raise UsageError(f"{path}: is not a .npy file of numbers: {err}") from err
+    if not isinstance(array, np.ndarray):
+        raise UsageError(f"{path}: holds several arrays, wanted one; save it with numpy.save")
+    return array
+
+
+def _manifest(repository: Repository, view: DeviceView, model: str) -> ArtifactManifest:
+    """Return the manifest of the version that answers on the device."""
+    if view.liveness(now_s()) in (Liveness.OFFLINE, Liveness.UNKNOWN):
+        raise UsageError(f"{view.id} is {view.liveness(now_s())}; see `edgeferry devices`")
+    device = repository.inventory.device(view.id)
+    reported = view.state.models.get(model) if view.state else None
+    version = reported.labels.get(STABLE, 0) if reported else 0
+    if not version:
+        running = ", ".join(sorted(view.state.models)) if view.state else ""
+        raise UsageError(f"{view.id} does not run {model!r}; it runs {running or 'nothing'}")
+    manifest = repository.manifests(model, version)[device.profile]
+    if len(manifest.inputs) != 1:
+        names = ", ".join(spec.name for spec in manifest.inputs)
+        raise UsageError(f"{model} has the inputs {names}; infer sends one. Use the device's REST endpoint")
+    return manifest
+
+
+def _write(report: InferenceReport, path: Path | None) -> None:
+    outputs = report.outputs()
+    if path is None:
+        return
+    with path.open("wb") as file:
+        if path.suffix == ".npz" or len(outputs) > 1:
+            np.savez(file, **outputs)  # type: ignore[arg-type]  # an output may be called anything but allow_pickle
+        else:
+            np.save(file, next(iter(outputs.values())))
+    hint(f"outputs written to {path}")
+
+
+def _print(session: Session, report: InferenceReport, manifest: ArtifactManifest) -> None:
+    if session.as_json:
+        print_json(
+            {
+                "model": manifest.name,
+                "versions": sorted(report.versions),
+                "samples": report.samples,
+                "elapsed_s": report.elapsed_s,
+                "per_s": report.per_s,
+                "p50_ms": report.latency_ms(0.50),
+                "p95_ms": report.latency_ms(0.95),
+                "outputs": {name: list(output.shape) for name, output in report.outputs().items()},
+            }
+        )
+        return
+    click.echo(
+        f"{manifest.name} {', '.join(sorted(report.versions))}: {report.samples} answers in {report.elapsed_s:.2f} s, "
+        f"{report.per_s:.0f}/s; round trip p50 {report.latency_ms(0.50):.1f} ms, p95 {report.latency_ms(0.95):.1f} ms"
+    )

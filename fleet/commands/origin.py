@@ -1,0 +1,71 @@
+"""`edgeferry origin`: blocks for whoever asks, for as long as it runs."""
+
+import re
+import signal
+import socket
+import time
+from datetime import timedelta
+from threading import Event
+
+import click
+
+from edgeferry.fleet.blockserver import OriginSettings
+from edgeferry.fleet.errors import FleetError
+from edgeferry.fleet.rendering import hint, print_json
+from edgeferry.fleet.repository import Repository
+from edgeferry.fleet.session import Session, fleet_command, now
+from edgeferry.fleet.watch import FleetWatch
+from edgeferry.wire.topics import check_id
+
+__all__ = ["origin"]
+
+_LIFETIME = timedelta(days=7)  # short, because somebody is always here to renew
+_LOOK_S = 1.0
+_RENEW_EVERY_S = 3600.0
+
+
+@click.command()
+@click.option("--id", "origin_id", metavar="ID", help="Name of this origin; by default after this machine.")
+@click.option("--rate", "rate_mb_s", type=click.FloatRange(min=0), default=0.0, help="Limit in MB/s; 0 for none.")
+@fleet_command
+def origin(session: Session, origin_id: str | None, rate_mb_s: float) -> None:
+    """Serve models to devices and keep the fleet's signed metadata fresh, until it is interrupted.
+
+    Example: edgeferry origin --rate 5
+    """
+    repository = session.repository()
+    name = check_id(origin_id or _after_this_machine(), what="origin")
+    settings = OriginSettings(name, rate_bytes_s=rate_mb_s * 1e6, is_lasting=True)
+    stop = _stop_at_a_signal()
+    with session.watch() as watch, session.server(repository, settings) as server:
+        if session.as_json:
+            print_json({"origin": name, "broker": str(session.url())})
+        else:
+            click.echo(f"origin {name} serves generation {repository.generation} at {session.url()}")
+            hint("press Ctrl-C to stop it")
+        repository.renew(now(), lifetime=_LIFETIME)
+        watch.say(repository.roots(), repository.timestamp())
+        while server.is_serving and not stop.wait(_LOOK_S):
+            _keep_fresh(repository, watch)
+    if not stop.is_set():
+        raise FleetError(f"origin {name} has stopped serving; its log says why")
+
+
+def _keep_fresh(repository: Repository, watch: FleetWatch) -> None:
+    """Say what another command has published, and renew what nears its end."""
+    changed = repository.reload()
+    if int(time.monotonic()) % int(_RENEW_EVERY_S) == 0:
+        changed |= repository.renew(now(), lifetime=_LIFETIME)
+    if changed:
+        watch.say(repository.roots(), repository.timestamp())
+
+
+def _stop_at_a_signal() -> Event:
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _after_this_machine() -> str:
+    return f"origin-{re.sub(r'[^A-Za-z0-9_-]', '-', socket.gethostname())}"[:64]

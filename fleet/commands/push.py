@@ -1,0 +1,121 @@
+"""`edgeferry push`: a version of a model on its way to devices."""
+
+from pathlib import Path
+
+import click
+
+from edgeferry.fleet.delivery import Delivery, deliver, raise_unless_done
+from edgeferry.fleet.errors import EXIT_DONE, EXIT_FAILED
+from edgeferry.fleet.planning import plans_for, targets_of
+from edgeferry.fleet.push import Plan, Progress, Target, refuse_what_cannot_be
+from edgeferry.fleet.rendering import hint, human_bytes, print_json, print_table, push_display
+from edgeferry.fleet.repository import Repository
+from edgeferry.fleet.session import Command, Session, fleet_command, now, now_s
+from edgeferry.fleet.watch import FleetWatch
+
+__all__ = ["deliver_and_report", "print_plans", "push", "with_delivery_options"]
+
+_DELIVERY_OPTIONS = (
+    click.option("--to", default="all", show_default=True, metavar="SCOPE", help="all, group:NAME or a device."),
+    click.option("--timeout", "timeout_s", default=300.0, show_default=True, help="Seconds that a device may take."),
+    click.option(
+        "--watch", "waits_for_offline", is_flag=True, help="Stay until devices that are offline have got it, too."
+    ),
+    click.option("--dry-run", is_flag=True, help="Say who would get what, and change nothing."),
+)
+
+
+def with_delivery_options(function: Command) -> Command:
+    """Give a command the options of everything that is delivered."""
+    for option in reversed(_DELIVERY_OPTIONS):
+        function = option(function)
+    return function
+
+
+@click.command()
+@click.argument("artifact", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR/NAME/N")
+@with_delivery_options
+@click.option("--retry", is_flag=True, help="Have it tried again where this version has failed before.")
+@fleet_command
+def push(
+    session: Session, artifact: Path, *, to: str, timeout_s: float, waits_for_offline: bool, dry_run: bool, retry: bool
+) -> int:
+    """Bring the artifacts in DIR/NAME/N to devices; each takes the one of its own profile.
+
+    Serves the model itself and ends when every device runs it or has said why not: 0 all run it, 1 one does not,
+    3 some are offline.
+
+    Example: edgeferry push build/digits/7 --to group:kitchens
+    """
+    repository = session.repository()
+    devices = repository.inventory.select(to)
+    manifest = repository.add_artifacts(artifact)[0]
+    model, version = manifest.name, manifest.version
+    with session.watch() as watch:
+        versions = dict.fromkeys((device.id for device in devices), version)
+        plans = plans_for(repository, devices, versions=versions, model=model, view=watch.collect(), now=now_s())
+        if dry_run:
+            return print_plans(session, plans)
+        refuse_what_cannot_be(plans)
+        repository.wish(model, version, to, retry=retry)
+        repository.publish(now())
+        return deliver_and_report(
+            session, repository, watch, Delivery(targets_of(repository, devices, model), timeout_s, waits_for_offline)
+        )
+
+
+def print_plans(session: Session, plans: list[Plan]) -> int:
+    """Print who would get what; return the exit code: 1 when some cannot take it."""
+    if session.as_json:
+        print_json(plans)
+    else:
+        rows = [
+            (
+                plan.device,
+                plan.liveness,
+                plan.profile,
+                f"{plan.model} {plan.version}",
+                plan.scheme or "-",
+                human_bytes(plan.moved_bytes),
+                "yes" if plan.fits else plan.obstacle or plan.doubt,
+            )
+            for plan in plans
+        ]
+        print_table(("device", "is", "profile", "artifact", "scheme", "to move", "fits"), rows)
+    return EXIT_FAILED if any(plan.obstacle for plan in plans) else EXIT_DONE
+
+
+def deliver_and_report(session: Session, repository: Repository, watch: FleetWatch, delivery: Delivery) -> int:
+    """Serve, ring, follow and print; return 0 when every device runs what it was told.
+
+    Raises:
+        FleetError: One has failed.
+        PendingError: Some are offline.
+    """
+    display = push_display(quiet=session.as_json)
+    try:
+        with session.server(repository) as server, display:
+            progress = deliver(delivery, repository, watch, server, display.show)
+    except KeyboardInterrupt:
+        hint(
+            "\nThe push is signed and published: devices go on with it as soon as an origin serves. "
+            "Keep `edgeferry origin` running, or run the same command again."
+        )
+        raise
+    if session.as_json:
+        print_json([_result(target, progress[target.device]) for target in delivery.targets])
+    raise_unless_done(progress)
+    if not session.as_json:
+        click.echo(f"active on {len(progress)} of {len(progress)} devices")
+    return EXIT_DONE
+
+
+def _result(target: Target, progress: Progress) -> dict[str, object]:
+    return {
+        "device": target.device,
+        "model": target.model,
+        "version": target.version,
+        "deployment": target.deployment,
+        "standing": progress.standing,
+        "reason": progress.reason,
+    }

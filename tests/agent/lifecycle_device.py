@@ -1,0 +1,166 @@
+"""A device without a machine: the lifecycle with simulated blobs, trials and serving process, to drive step by step."""
+
+import hashlib
+from collections.abc import Callable
+
+from edgeferry.agent import lifecycle
+from edgeferry.agent.effects import Activate, Cancel, Collect, Effect, Fetch, Load, Restore, Try, Unload, Verify
+from edgeferry.agent.events import (
+    Activated,
+    Booted,
+    Failed,
+    Faulted,
+    Fetched,
+    LifecycleEvent,
+    Restored,
+    ServingStarted,
+    Target,
+    Tick,
+    TrialPassed,
+    Verified,
+    Wished,
+)
+from edgeferry.agent.state import AgentState, Installed, Phase, decode_state, encode_state
+from edgeferry.wire.desired import BlobRef, ModelWish
+from edgeferry.wire.messages import Code, Outcome, Problem, Reason
+
+MODEL = "cats"
+WATCH_S = 30
+
+
+def blob(name: str) -> BlobRef:
+    return BlobRef(sha256=hashlib.sha256(name.encode()).hexdigest(), size_bytes=1000)
+
+
+def target(version: int, model: str = MODEL, attempt: int = 0) -> Target:
+    wish = ModelWish(model=model, version=version, manifest=blob(f"{model} {version} manifest"), attempt=attempt)
+    installed = Installed(
+        deployment=wish.deployment_id(),
+        version=version,
+        scheme="int8",
+        manifest=wish.manifest,
+        model=blob(f"{model} {version} model"),
+        selftest=blob(f"{model} {version} selftest"),
+    )
+    return Target(wish, installed)
+
+
+def problem(reason: Reason = Reason.SELFTEST_MISMATCH) -> Problem:
+    return Problem(code=Code.FAILED_PRECONDITION, reason=reason, detail=f"simulated {reason}")
+
+
+class Device:
+    """The lifecycle of one device; every effect that is awaited succeeds unless it is told to fail.
+
+    Attributes:
+        serving: Version that the serving process answers with, by model.
+        failures: What the effect of a kind answers instead of success.
+        pending: Effects that wait for an answer.
+    """
+
+    def __init__(self) -> None:
+        self.state = AgentState()
+        self.now_ms = 1_000_000
+        self.serving: dict[str, int] = {}
+        self.failures: dict[type, Problem] = {}
+        self.pending: list[Effect] = []
+        self.effects: list[Effect] = []
+
+    def tell(self, event: LifecycleEvent) -> tuple[Effect, ...]:
+        self.state, effects = lifecycle.step(self.state, event, self.now_ms, watch_s=WATCH_S)
+        for effect in effects:
+            self._take(effect)
+        return effects
+
+    def wish(self, *targets: Target, refusals: dict[str, tuple[int, Problem]] | None = None) -> None:
+        self.tell(Wished({t.wish.model: t for t in targets}, refusals or {}))
+
+    def run(self) -> None:
+        """Answer effects until nothing is awaited."""
+        while self.pending:
+            self.answer()
+
+    def run_until(self, phase: Phase, model: str = MODEL) -> None:
+        """Answer effects until ``model`` is in ``phase``."""
+        while self.phase(model) is not phase:
+            assert self.pending, f"{model} is {self.phase(model)} and nothing is awaited"
+            self.answer()
+
+    def answer(self) -> None:
+        effect = self.pending.pop(0)
+        failure = self.failures.get(type(effect))
+        if failure:
+            self.tell(Failed(effect.deployment, failure))
+        else:
+            self.tell(_success_of(effect, self.serving))
+
+    def kill(self) -> None:
+        """Cut the power: everything but the saved state is gone."""
+        self.state = decode_state(encode_state(self.state))
+        self.pending.clear()
+        self.serving.clear()
+
+    def boot(self) -> None:
+        self.tell(Booted())
+        self.tell(ServingStarted())
+
+    def restart_serving(self) -> None:
+        self.serving.clear()
+        self.pending = [effect for effect in self.pending if not isinstance(effect, Activate | Restore)]
+        self.tell(ServingStarted())
+
+    def fault(self, *, proven: bool, model: str = MODEL) -> None:
+        self.tell(Faulted(model, problem(Reason.SERVING_CRASHED), proven))
+
+    def end_watch(self) -> None:
+        self.now_ms += WATCH_S * 1000
+        self.tell(Tick())
+
+    def phase(self, model: str = MODEL) -> Phase | None:
+        deployment = self.state.models[model].deployment
+        return deployment.phase if deployment else None
+
+    def outcome(self, model: str = MODEL) -> tuple[int, Outcome, Reason | None]:
+        last = self.state.models[model].last
+        assert last is not None
+        return last.version, last.outcome, last.problem.reason if last.problem else None
+
+    def outcomes(self) -> list[tuple[int, Outcome | None]]:
+        return [(event.version, event.outcome) for event in self.state.outbox if event.outcome]
+
+    def _take(self, effect: Effect) -> None:
+        self.effects.append(effect)
+        match effect:
+            case Fetch() | Verify() | Try() | Activate() | Restore():
+                self.pending.append(effect)
+            case Cancel(deployment=identity):
+                self.pending = [e for e in self.pending if getattr(e, "deployment", None) != identity]
+            case Load(model=model, target=installed):
+                self.serving[model] = installed.version
+            case Unload(model=model):
+                self.serving.pop(model, None)
+            case Collect():
+                pass
+
+
+def _success_of(effect: Effect, serving: dict[str, int]) -> LifecycleEvent:
+    match effect:
+        case Fetch(deployment=identity):
+            return Fetched(identity)
+        case Verify(deployment=identity):
+            return Verified(identity)
+        case Try(deployment=identity):
+            return TrialPassed(identity)
+        case Activate(deployment=identity, model=model, target=installed):
+            serving[model] = installed.version
+            return Activated(identity)
+        case Restore(deployment=identity, model=model, target=installed):
+            serving.pop(model, None)
+            if installed:
+                serving[model] = installed.version
+            return Restored(identity)
+        case _:
+            raise AssertionError(effect)
+
+
+DeviceFactory = Callable[[], Device]
