@@ -4,25 +4,27 @@ import logging
 import os
 import platform
 import secrets
+import shutil
 import signal
-import threading
+import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from edgeferry import __version__
 from edgeferry.agent import telemetry
 from edgeferry.agent.answering import Answerer, Subjects
 from edgeferry.agent.bridge import Bridge
 from edgeferry.agent.clock import is_synchronised, now_ms, trusted_now_ms
 from edgeferry.agent.config import AgentConfig
 from edgeferry.agent.connection import Connection, ConnectionSettings
-from edgeferry.agent.events import Happened
+from edgeferry.agent.errors import StoreError
 from edgeferry.agent.fetching import Fetcher
-from edgeferry.agent.following import Follower, wished_by
+from edgeferry.agent.following import Follower
 from edgeferry.agent.fsops import Disk
 from edgeferry.agent.hands import ModelHands
 from edgeferry.agent.inbox import Inbox, Stop
@@ -35,13 +37,311 @@ from edgeferry.agent.state import AgentState
 from edgeferry.agent.store import Store
 from edgeferry.agent.supervisor import Supervisor
 from edgeferry.agent.systemd import Notifier
-from edgeferry.agent.trust import Missing, Resolved, TrustClient
+from edgeferry.agent.trust import Missing, Resolved, TrustClient, TrustError
 from edgeferry.agent.voice import Voice
-from edgeferry.device_profiles import RuntimePackage
 from edgeferry.wire.blocks import BlockRequest
 from edgeferry.wire.codec import WireError, encode
-from edgeferry.wire.desired import STABLE
-from edgeferry.wire.messages import Code, EventKind, Info, Problem, Reason
+from edgeferry.wire.messages import Info, State
 from edgeferry.wire.topics import TopicKind, Topics
 
 __all__ = ["run_agent"]
+
+logger = logging.getLogger(__name__)
+
+SERVING_TIMEOUT_S = 60.0  # to load a model
+STATS_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S = 5.0
+LOG_LINES = 200
+CAPABILITIES = ("blocks/1", "infer/oip-v2", "get/events_after", "logs.tail")
+
+
+def run_agent(config: AgentConfig) -> None:
+    """Run the agent until SIGTERM or SIGINT.
+
+    Raises:
+        AgentError: It cannot go on; what was saved is what a new start goes on from.
+    """
+    with _memory_folder(config.state_dir) as work_dir:
+        _Agent(config, work_dir).run()
+
+
+class _Agent:
+    """The parts of one agent and their life."""
+
+    def __init__(self, config: AgentConfig, work_dir: Path) -> None:
+        self._config = config
+        self._boot = secrets.token_hex(4)
+        self._disk = Disk()
+        self._inbox = Inbox()
+        self._local: deque[object] = deque()
+        self._log_lines = _keep_log_lines()
+        self._topics = Topics(config.topic_root)
+        self._store = Store(config.state_dir, self._disk)
+        self._spool = Spool(config.state_dir / "spool", self._disk)
+        self._lanes = {name: Lane(name, self._inbox) for name in ("trust", "deploy", "serving", "telemetry")}
+        self._work_dir = work_dir
+        self._socket = config.state_dir / "serving.sock"
+        self._stats = ServingClient(self._socket, STATS_TIMEOUT_S)
+        self._connection = Connection(self._connection_settings(), self._inbox.put, self._offer)
+        self._bridge = Bridge(
+            ServingClient(self._socket, SERVING_TIMEOUT_S),
+            self._connection,
+            self._topics,
+            config.id,
+            now_ms=now_ms,
+            max_packet_bytes=config.max_packet_bytes,
+        )
+        self._supervisor = Supervisor(
+            socket_path=self._socket,
+            http=config.http or None,
+            runtime_dir=work_dir,
+            threads=config.profile.serving.threads,
+            memory_limit_bytes=config.profile.serving.memory_limit_bytes,
+            emit=self._inbox.put,
+        )
+
+    def run(self) -> None:
+        """Start everything, loop, and end everything."""
+        self._store.open()
+        self._spool.open()
+        state = self._load_state()
+        self._sensors = telemetry.MachineSensors(self._config.state_dir)
+        self._follower, resolved = self._make_follower(state)
+        runner = self._make_runner(state)
+        self._runner = runner
+        self._follower.begin(resolved)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._inbox.put(Stop()))
+        for lane in self._lanes.values():
+            lane.start()
+        self._bridge.start()
+        self._supervisor.start()
+        self._connection.start()
+        try:
+            runner.run()
+        finally:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._parts.notifier.stopping()
+        self._connection.stop(self._parts.voice.offline_words)
+        self._bridge.stop(STOP_TIMEOUT_S)
+        self._hands.cancel_trial()
+        self._supervisor.stop(STOP_TIMEOUT_S)
+        for lane in self._lanes.values():
+            lane.stop(STOP_TIMEOUT_S)
+
+    # Making
+
+    def _make_follower(self, state: AgentState) -> tuple[Follower, Resolved | None]:
+        trusters: list[_StoredTrust] = []
+        self._fetcher = Fetcher(self._store, self._send_request, self._local.append)
+
+        def make(root: bytes) -> "_StoredTrust":
+            trust = _StoredTrust(self._config, self._store, root, self._work_dir / "tuf", state.issued_ms)
+            trusters.append(trust)
+            return trust
+
+        follower = Follower(
+            make,
+            root=self._config.root,
+            root_sha256=self._config.root_sha256,
+            lane=self._lanes["trust"],
+            fetcher=self._fetcher,
+            emit=self._local.append,
+        )
+        return follower, trusters[0].remembered() if trusters else None
+
+    def _make_runner(self, state: AgentState) -> Runner:
+        self._hands = ModelHands(ServingClient(self._socket, SERVING_TIMEOUT_S), self._config.profile)
+        performer = Performer(
+            self._store,
+            self._fetcher,
+            self._hands,
+            Lanes(self._lanes["deploy"], self._lanes["serving"]),
+            emit=self._local.append,
+            collect=lambda: self._runner.request_collection(),  # noqa: PLW0108 - the runner is made after this
+            now_s=time.monotonic,
+        )
+        subjects = Subjects(self._info, self._report, self._spool, self._log_lines)
+        self._parts = Parts(
+            inbox=self._inbox,
+            local=self._local,
+            store=self._store,
+            spool=self._spool,
+            topics=self._topics,
+            fetcher=self._fetcher,
+            follower=self._follower,
+            performer=performer,
+            voice=Voice(self._connection, self._topics, self._config.id, self._spool),
+            answerer=Answerer(self._connection, self._topics, self._config.id, subjects, self._config.max_packet_bytes),
+            notifier=Notifier.from_environment(),
+            info=self._info,
+            sample=self._sample,
+            is_healthy=self._is_healthy,
+        )
+        settings = Settings(
+            device=self._config.id,
+            boot=self._boot,
+            watch_s=self._config.profile.watch_s,
+            telemetry_interval_s=self._config.telemetry_interval_s,
+        )
+        return Runner(settings, self._parts, state)
+
+    def _connection_settings(self) -> ConnectionSettings:
+        config, topics = self._config, self._topics
+        quality = {topics.device(config.id, TopicKind.BLOCK): 0, f"{topics.root}/d/{config.id}/infer/#": 0}
+        return ConnectionSettings(
+            client_id=config.id,
+            brokers=config.brokers,
+            password=config.password,
+            ca_file=config.ca_file,
+            will_topic=topics.device(config.id, TopicKind.AVAILABILITY),
+            subscriptions=tuple((topic, quality.get(topic, 1)) for topic in topics.device_subscriptions(config.id)),
+            inference_prefixes=(topics.infer(config.id, ""),),
+        )
+
+    # What the parts ask of each other
+
+    def _report(self) -> State:
+        return self._runner.report()
+
+    def _load_state(self) -> AgentState:
+        try:
+            return self._store.load_state()
+        except WireError as err:
+            aside = self._store.set_state_aside()
+            logger.error("%s; it was moved to %s, and everything begins anew", err, aside)  # noqa: TRY400 - foreseen
+            return AgentState(next_seq=self._spool.last_seq + 1)
+
+    def _offer(self, message: object) -> None:
+        self._bridge.offer(message)  # type: ignore[arg-type]  # the connection passes what it has received
+
+    def _send_request(self, request: BlockRequest) -> None:
+        self._connection.publish(self._topics.blob_request(self._config.id), encode(request))
+
+    def _sample(self) -> None:
+        if not self._lanes["telemetry"].is_busy():
+            stable = {name: r.active.version for name, r in self._runner.state.models.items() if r.active}
+            self._lanes["telemetry"].submit(partial(self._read_telemetry, stable))
+
+    def _read_telemetry(self, stable: dict[str, int]) -> Sampled:
+        try:
+            serving = telemetry.ServingFigures(self._stats.stats(), stable)
+        except (ServingError, WireError) as err:
+            logger.debug("no figures from the serving process: %s", err)
+            serving = None
+        interval_s = float(self._config.telemetry_interval_s)
+        return Sampled(self._sensors.read(boot=self._boot, interval_s=interval_s, serving=serving))
+
+    def _is_healthy(self) -> bool:
+        lanes_live = all(lane.is_alive for lane in self._lanes.values())
+        return lanes_live and self._connection.is_alive and self._bridge.is_alive and self._supervisor.is_alive
+
+    def _info(self) -> Info:
+        config = self._config
+        return Info(
+            v=1,
+            id=config.id,
+            profile=config.profile.name,
+            boot=self._boot,
+            groups=self._follower.groups or config.groups,
+            hardware=telemetry.hardware(),
+            versions=_versions(str(config.profile.runtime.package)),
+            endpoints={"rest": f"http://{config.http}"} if config.http else {},
+            capabilities=CAPABILITIES,
+            root_version=self._follower.standing.root_version,
+            max_packet_bytes=config.max_packet_bytes,
+        )
+
+
+class _StoredTrust:
+    """The trust client with the store behind it; lives in the lane ``trust`` after the start."""
+
+    def __init__(self, config: AgentConfig, store: Store, root: bytes, work_dir: Path, issued_ms: int) -> None:
+        self._store = store
+        self._issued_ms = issued_ms
+        self._client = TrustClient(
+            device=config.id,
+            profile=config.profile.name,
+            files=store.load_metadata(),
+            bootstrap_root=root,
+            work_dir=work_dir,
+        )
+
+    def remembered(self) -> Resolved | None:
+        """Return what was believed before the last stop."""
+        return self._client.resolve_trusted(self._store.read_blob, self._now_ms())
+
+    def look(self, roots: dict[int, bytes], timestamp: bytes, *, final: bool) -> Resolved | Missing:
+        """Return what the metadata says or what it lacks; what is believed now is saved before it is told.
+
+        Raises:
+            TrustError: It is refused.
+            StoreError: It cannot be saved.
+        """
+        try:
+            result = self._client.refresh(
+                roots=roots, timestamp=timestamp, blob=self._store.read_blob, now_ms=self._now_ms(), final=final
+            )
+        except TrustError as err:
+            if err.blob is not None:
+                self._store.drop_blob(err.blob.sha256)
+            raise
+        self._store.save_metadata(self._client.files())
+        return result
+
+    def _now_ms(self) -> int:
+        issued_ms = max(self._issued_ms, self._client.issued_ms)
+        return trusted_now_ms(now_ms(), issued_ms, synchronised=is_synchronised())
+
+
+def _versions(runtime: str) -> dict[str, str]:
+    versions = {"edgeferry": __version__, "python": platform.python_version(), "os": _os_name()}
+    try:
+        versions["runtime"] = f"{runtime} {version(runtime)}"
+    except PackageNotFoundError:
+        logger.warning("%s is not installed: no model can be served; install edgeferry[agent]", runtime)
+    return versions
+
+
+def _os_name() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
+    except OSError:
+        return platform.system()
+
+
+class _LineKeeper(logging.Handler):
+    """Keeps the last lines of the log for `logs.tail`."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: deque[str] = deque(maxlen=LOG_LINES)
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+def _keep_log_lines() -> deque[str]:
+    keeper = _LineKeeper()
+    logging.getLogger("edgeferry").addHandler(keeper)
+    return keeper.lines
+
+
+@contextmanager
+def _memory_folder(state_dir: Path) -> Iterator[Path]:
+    """Yield a folder in memory for what need not last: the service manager's, else one in /dev/shm."""
+    runtime = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    if runtime:
+        yield Path(runtime)
+        return
+    parent = next((path for path in ("/dev/shm", tempfile.gettempdir()) if os.access(path, os.W_OK)), None)  # noqa: S108 - a fresh 0700 folder is made below it
+    if parent is None:
+        raise StoreError(f"no folder in memory can be written; set RUNTIME_DIRECTORY for the agent of {state_dir}")
+    folder = tempfile.mkdtemp(prefix="edgeferry-", dir=parent)
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edgeferry.agent.inbox import Received
+from edgeferry.agent.serving_client import ServingError
 from edgeferry.wire.codec import Message, WireError, decode, encode
 from edgeferry.wire.messages import Code, Problem, Reason, Response
 from edgeferry.wire.tensors import pack_mqtt, unpack_mqtt
@@ -34,7 +35,11 @@ class Inference(Protocol):
     def infer(
         self, model: str, version: str, body: bytes | memoryview, header_bytes: int | None, timeout_s: float
     ) -> tuple[int, bytes, int | None]:
-        """Return HTTP status, body, and the JSON header's length in it (None when all of it is JSON)."""
+        """Return HTTP status, body, and the JSON header's length in it (None when all of it is JSON).
+
+        Raises:
+            ServingError: Nobody answers.
+        """
 
 
 class Responder(Protocol):
@@ -152,11 +157,8 @@ class Bridge:
             status, answer, answer_header = self._inference.infer(
                 topic.name, topic.version, body, header_bytes, min(left_s, DEFAULT_TIMEOUT_S)
             )
-        except ConnectionError as err:
-            self._answer_problem(address, Code.UNAVAILABLE, Reason.SERVING_UNAVAILABLE, str(err))
-            return
-        except TimeoutError as err:
-            self._answer_problem(address, Code.DEADLINE_EXCEEDED, Reason.DEADLINE_PASSED, str(err))
+        except ServingError as err:
+            self._answer_problem(address, err.code, err.reason, err.detail)
             return
         if status == 200:
             self._answer(address, pack_mqtt(answer, answer_header) if answer_header else answer)

@@ -84,6 +84,11 @@ class Follower:
         """Whether no refresh is under way."""
         return self._refresh.is_idle
 
+    def begin(self, resolved: Resolved | None) -> None:
+        """Begin with what was verified before the last stop."""
+        if resolved:
+            self.resolved(resolved)
+
     def take_root(self, version: int, data: bytes) -> None:
         """Note a root that has arrived."""
         if len(data) > MAX_ROOT_BYTES or (version not in self._roots and len(self._roots) >= MAX_ROOTS):
@@ -124,10 +129,10 @@ class Follower:
             generation=resolved.generation,
             root_version=resolved.root_version,
             metadata_expires_ms=resolved.expires_ms,
-            metadata=None,
+            metadata=resolved.metadata,
         )
         self.groups = resolved.groups
-        self.documents = frozenset(resolved.documents)
+        self.documents = resolved.documents
         self._emit(wished_by(resolved))
 
     def fetched(self) -> None:

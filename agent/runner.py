@@ -254,8 +254,7 @@ class Runner:
     def _serving_down(self, event: ServingDown) -> None:
         self._serving = "starting"
         self._parts.performer.is_serving = False
-        problem = Problem(code=Code.INTERNAL, reason=Reason.SERVING_CRASHED, detail=event.detail)
-        logger.warning("serving process ended: %s", event.detail)
+        problem = Problem(code=Code.INTERNAL, reason=event.reason, detail=event.detail)
         self.step(Happened(EventKind.SERVING_CRASHED, problem))
         if event.suspect:
             self.step(Faulted(event.suspect, problem, proven=event.is_proven))

@@ -138,6 +138,10 @@ class Store:
         data = self.blob_path(blob.sha256).read_bytes()
         return data if hashlib.sha256(data).hexdigest() == blob.sha256 else None
 
+    def drop_blob(self, sha256: str) -> None:
+        """Forget a blob whose bytes were found to be wrong, so that it is fetched anew."""
+        self._disk.remove(self.blob_path(sha256))
+
     def check_blob(self, blob: BlobRef) -> None:
         """Read a blob and compare its hash; one that is still partial becomes a blob when it is right.
 

@@ -186,10 +186,6 @@ class Inventory:
         scope = self.scope(to)
         return [device for device in self.devices.values() if scope.holds(device)]
 
-    def save(self) -> None:
-        """Write the file as it is; for a fleet that is being made."""
-        self._save(self._devices)
-
     def _read(self) -> list[Device]:
         try:
             with explained(self._path):

@@ -22,12 +22,13 @@ from tuf.api.metadata import Metadata, Root, Targets
 from edgeferry.fleet.artifacts import checked_blocks, read_artifacts
 from edgeferry.fleet.blobs import BlobFolder, blob_ref
 from edgeferry.fleet.documents import Plan, PublishedManifest
-from edgeferry.fleet.errors import ConfigurationError, UsageError
-from edgeferry.fleet.files import explained, folder_lock, make_folder, write_atomically
+from edgeferry.fleet.errors import ConfigurationError
+from edgeferry.fleet.files import explained, folder_lock, write_atomically
+from edgeferry.fleet.founding import found, root_path
 from edgeferry.fleet.inventory import Inventory
 from edgeferry.fleet.keys import KeyFolder, KeyRole
 from edgeferry.fleet.publication import Publication
-from edgeferry.fleet.signing import LIFETIMES, Signing, empty_root, new_delegations, with_key, with_next_version
+from edgeferry.fleet.signing import LIFETIMES, Signing, new_delegations, with_key, with_next_version
 from edgeferry.wire.desired import ArtifactManifest, BlobRef, Wish, decode_manifest
 
 __all__ = ["Repository"]
@@ -36,7 +37,7 @@ _Change = Callable[[Plan, Inventory], Plan]
 
 
 class Repository:
-    """A fleet folder, as one command or one origin sees it. Only `blob_path` may be called by several threads."""
+    """A fleet folder, as one command or one origin sees it. What only reads may be called by any thread."""
 
     def __init__(self, fleet_dir: Path, publication: Publication, inventory: Inventory) -> None:
         self.inventory = inventory
@@ -55,13 +56,7 @@ class Repository:
             UsageError: There is one already.
             FleetError: The disk refused.
         """
-        for folder in ("roots", "blobs"):
-            make_folder(fleet_dir / folder)
-        make_folder(fleet_dir / "keys", mode=0o700)
-        with folder_lock(fleet_dir / "lock"):
-            if Publication.exists(fleet_dir):
-                raise UsageError(f"{fleet_dir}: there is a fleet already; choose another folder, or keep using it")
-            _publish_first(fleet_dir, now.astimezone(UTC))
+        found(fleet_dir, now.astimezone(UTC))
         return cls.open(fleet_dir)
 
     @classmethod
@@ -128,16 +123,16 @@ class Repository:
         Raises:
             UsageError: There is no such model or version.
         """
-        refs = self._plan.manifests_of(model, version)
-        return {profile: decode_manifest(self._blobs.read(ref)) for profile, ref in sorted(refs.items())}
+        refs = self.manifest_refs(model, version)
+        return {profile: decode_manifest(self._blobs.read(ref)) for profile, ref in refs.items()}
 
     def manifest_refs(self, model: str, version: int) -> dict[str, BlobRef]:
-        """Return the names and sizes of the manifests of one version by profile: a deployment is identified by them.
+        """Return the manifests of one version by profile, as what devices know them by.
 
         Raises:
             UsageError: There is no such model or version.
         """
-        return dict(self._plan.manifests_of(model, version))
+        return dict(sorted(self._plan.manifests_of(model, version).items()))
 
     def wishes_of(self, device_id: str) -> dict[str, Wish]:
         """Return what a device shall run, by model, with the wishes that are not published yet.
@@ -275,7 +270,7 @@ class Repository:
         if signing.root != before:
             signing.root.expires = signing.now + LIFETIMES[KeyRole.ROOT]
             root = signing.signed_root(before)
-            write_atomically(_root_path(self._folder, signing.root.version), root)
+            write_atomically(root_path(self._folder, signing.root.version), root)
         documents = plan.documents(devices)
         files = {path: blob_ref(data) for path, data in documents.items()} | plan.listed_manifests()
         publication = signing.publication(self._published, plan, files)
@@ -289,27 +284,10 @@ class Repository:
         return Metadata[Root].from_bytes(self._root_bytes(self._published.root_version)).signed
 
     def _root_bytes(self, version: int) -> bytes:
-        path = _root_path(self._folder, version)
+        path = root_path(self._folder, version)
         with explained(path):
             return path.read_bytes()
 
 
 def _adding(manifest: PublishedManifest) -> _Change:
     return lambda plan, _inventory: plan.with_manifest(manifest)
-
-
-def _publish_first(fleet_dir: Path, now: datetime) -> None:
-    keys = KeyFolder(fleet_dir / "keys")
-    public = {role: keys.create(role).public_key for role in KeyRole}
-    root = empty_root(public, now + LIFETIMES[KeyRole.ROOT])
-    signing = Signing(keys, root, new_delegations(public[KeyRole.DOCUMENTS]), now, LIFETIMES)
-    plan = Plan()
-    documents = plan.documents(Inventory.load(fleet_dir).devices.values())
-    publication = signing.publication(None, plan, {path: blob_ref(data) for path, data in documents.items()})
-    BlobFolder(fleet_dir / "blobs").put([*documents.values(), *signing.blobs])
-    write_atomically(_root_path(fleet_dir, 1), signing.signed_root())
-    publication.save(fleet_dir)
-
-
-def _root_path(fleet_dir: Path, version: int) -> Path:
-    return fleet_dir / "roots" / f"{version}.root.json"

@@ -10,7 +10,7 @@ Files that the caller keeps (`TrustClient.files`), and what becomes of them when
     snapshot.json             the newest that was verified: is read again from its blob
 
 Each is verified again at the start, by the root that the device was given when it joined. What is damaged is reported
-in `damage`. So no single damaged file lets a device accept something older than what it once acted upon.
+in `TrustClient.damage`. So no single damaged file lets a device accept something older than what it once acted upon.
 """
 
 import logging
@@ -64,13 +64,18 @@ class TrustClient:
 
     Raises:
         TrustError: ``bootstrap_root`` is not a root, or ``work_dir`` cannot be written.
+
+    Attributes:
+        damage: What is wrong with ``files``, by file name; empty when all is well.
+        issued_ms: The newest time that verified metadata has told; 0 for none.
+        root_version: The newest root that is trusted.
     """
 
     def __init__(
         self, *, device: str, profile: str, files: Mapping[str, bytes], bootstrap_root: bytes, work_dir: Path
     ) -> None:
         remember_signatures()
-        self.damage: list[Problem] = []
+        self.damage: dict[str, Problem] = {}
         self.issued_ms = 0
         self.root_version = 0
         self._device = device
@@ -122,8 +127,8 @@ class TrustClient:
     def resolve_trusted(self, blob: BlobSource, now_ms: int) -> Resolved | None:
         """Return what was believed last, from what is kept alone; None when that is not complete.
 
-        It was verified when it was not expired, so it is not refused now: a device that was off for months finishes what
-        it began. When it has expired, ``Resolved.metadata`` says so.
+        It was verified when it was not expired, so it is not refused now: a device that was off for months finishes
+        what it began. When it has expired, ``Resolved.metadata`` says so.
 
         Args:
             blob: Gives the bytes of a blob, or None when it is not here.
@@ -139,7 +144,7 @@ class TrustClient:
         except MissingError:
             return None
         except _REFUSALS as err:
-            self._note(_RESOLVED, err)
+            self._note_error(_RESOLVED, err)
             return None
         if resolved.expires_ms > now_ms:
             return resolved
@@ -174,7 +179,7 @@ class TrustClient:
         try:
             _verified_root(files[name])
         except RepositoryError as err:
-            self._note(name, err)
+            self._note_error(name, err)
             return False
         self._resolved_timestamp = None
         log.warning("the kept metadata is of another fleet than the one that this device has joined; it is dropped")
@@ -206,13 +211,15 @@ class TrustClient:
             if err.roots and _TIMESTAMP in files:  # nothing can be said of it before that root is here again
                 (newest / _TIMESTAMP).write_bytes(files[_TIMESTAMP])
             for version in err.roots:
-                self._note(f"{version}.root.json", err)
+                self._note(
+                    f"{version}.root.json", Reason.METADATA_UNSIGNED, "it is waited for, and no older root is used"
+                )
         except DownloadHTTPError:
             pass  # there is no timestamp yet: this is the first start
         except _REFUSALS as err:
-            self._note(_TIMESTAMP, err)
+            self._note_error(_TIMESTAMP, err)
         if updater.timestamp and _SNAPSHOT in files and not updater.has(Snapshot.type):
-            self._note(_SNAPSHOT, RepositoryError("its signatures do not match its bytes"))
+            self._note(_SNAPSHOT, Reason.METADATA_UNSIGNED, "it is read again from its blob")
         self._remember(updater)
 
     def _read(self, folder: Path, offer: Offer, now: datetime) -> Resolved:
@@ -260,11 +267,13 @@ class TrustClient:
         )
         return TrustError(Problem(Code.UNAUTHENTICATED, Reason.METADATA_UNSIGNED, detail))
 
-    def _note(self, name: str, error: Exception) -> None:
+    def _note(self, name: str, reason: Reason, detail: str) -> None:
+        log.warning("the kept %s is damaged and not used: %s", name, detail)
+        self.damage[name] = Problem(Code.DATA_LOSS, reason, f"the kept {name} is damaged and not used: {detail}")
+
+    def _note_error(self, name: str, error: Exception) -> None:
         problem = explained(error).problem
-        detail = f"the kept {name} is damaged and not used: {problem.detail}"
-        log.warning("%s", detail)
-        self.damage.append(Problem(Code.DATA_LOSS, problem.reason, detail))
+        self._note(name, problem.reason, problem.detail)
 
 
 def _verified_root(data: bytes) -> Root:

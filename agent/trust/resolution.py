@@ -53,25 +53,25 @@ class Resolved:
     Attributes:
         wishes: What to run, by model; a model that is in no document is to be unloaded.
         manifests: The manifest of each wish, by model.
-        problems: Why a model that is wished has no entry in ``wishes``, by model.
+        refusals: What is wished and cannot be had: the version and why, by model. It has no entry in ``wishes``.
         groups: The groups of this device.
         generation: Version of the timestamp.
         root_version: Version of the root.
         expires_ms: When the first of the metadata expires that this rests on.
         issued_ms: When the timestamp was signed; the time is later than that. 0 when it does not say.
-        blobs: Everything that was read; as long as it is kept, a restart needs no network.
+        documents: SHA-256 of every blob that was read; as long as they are kept, a restart needs no network.
         metadata: Why nothing new may be installed although all of this was verified once; None when it may.
     """
 
     wishes: dict[str, ModelWish]
     manifests: dict[str, ArtifactManifest]
-    problems: dict[str, Problem]
+    refusals: dict[str, tuple[int, Problem]]
     groups: tuple[str, ...]
     generation: int
     root_version: int
     expires_ms: int
     issued_ms: int
-    blobs: tuple[BlobRef, ...] = ()
+    documents: frozenset[str]
     metadata: Problem | None = None
 
 
@@ -124,18 +124,18 @@ def resolve(
     """
     targets = _Targets(updater, blob)
     wished, groups = _wishes(targets, device, known_groups)
-    wishes, manifests, problems = _bound(targets, profile, wished)
+    wishes, manifests, refusals = _bound(targets, profile, wished)
     timestamp = updater.timestamp
     return Resolved(
         wishes=wishes,
         manifests=manifests,
-        problems=problems,
+        refusals=refusals,
         groups=groups,
         generation=timestamp.version if timestamp else 0,
         root_version=updater.root_version,
         expires_ms=int(updater.earliest_expiry().timestamp() * 1000),
         issued_ms=issued_ms(timestamp),
-        blobs=(*updater.metadata_blobs(), *dict.fromkeys(targets.read.values())),
+        documents=frozenset(ref.sha256 for ref in [*updater.metadata_blobs(), *targets.read.values()]),
     )
 
 
@@ -159,23 +159,23 @@ def _wishes(targets: _Targets, device: str, known_groups: tuple[str, ...]) -> tu
 
 def _bound(
     targets: _Targets, profile: str, wished: dict[str, Wish]
-) -> tuple[dict[str, ModelWish], dict[str, ArtifactManifest], dict[str, Problem]]:
+) -> tuple[dict[str, ModelWish], dict[str, ArtifactManifest], dict[str, tuple[int, Problem]]]:
     """Bind each wish to the manifest of this device's profile, or to the problem with it."""
     versions = {model: wish.labels[STABLE] for model, wish in wished.items()}
     paths = {model: manifest_path(model, version, profile) for model, version in versions.items()}
     data = targets.get(paths.values(), max_bytes=MAX_MANIFEST_BYTES)
     wishes: dict[str, ModelWish] = {}
     manifests: dict[str, ArtifactManifest] = {}
-    problems: dict[str, Problem] = {}
+    refusals: dict[str, tuple[int, Problem]] = {}
     for model, version in versions.items():
         found = _manifest(data.get(paths[model]), model, version, profile)
         if isinstance(found, Problem):
-            problems[model] = found
+            refusals[model] = (version, found)
             continue
         manifests[model] = found
         ref = targets.read[paths[model]]
         wishes[model] = ModelWish(model=model, version=version, manifest=ref, attempt=wished[model].attempt)
-    return wishes, manifests, problems
+    return wishes, manifests, refusals
 
 
 def _manifest(data: bytes | None, model: str, version: int, profile: str) -> ArtifactManifest | Problem:

@@ -45,7 +45,15 @@ from edgeferry.wire.messages import (
     State,
     Telemetry,
 )
-from edgeferry.wire.tensors import BINARY_SIZE, InferResponse, OutputTensor, join_body, pack_mqtt, split_body, unpack_mqtt
+from edgeferry.wire.tensors import (
+    BINARY_SIZE,
+    InferResponse,
+    OutputTensor,
+    join_body,
+    pack_mqtt,
+    split_body,
+    unpack_mqtt,
+)
 from edgeferry.wire.topics import TopicKind, Topics
 from tests.brokers import TestBroker
 

@@ -1,0 +1,89 @@
+"""``edgeferry-agent``: the commands of a device."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from edgeferry import __version__
+from edgeferry.agent.errors import AgentError, ConfigError
+
+__all__ = ["main"]
+
+MAX_TOKEN_BYTES = 64 * 1024
+
+
+class _Commands(click.Group):
+    """A group whose commands show our errors as one message and end with our exit codes."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except AgentError as err:
+            click.echo(f"edgeferry-agent: {err}", err=True)
+            ctx.exit(err.exit_code)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edgeferry-agent")
+def main() -> None:
+    """Run models on this device: pull them over MQTT, prove them, serve them, report.
+
+    Example: edgeferry-agent run --config /etc/edgeferry/agent.yaml
+    """
+
+
+@main.command()
+@click.option("--token-file", required=True, help="File with the token from `edgeferry token`; - for standard input.")
+@click.option("--state-dir", required=True, type=click.Path(path_type=Path), help="Where models and state are kept.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The agent.yaml to write.")
+@click.option("--http", default="", help="HOST:PORT for the REST server; leave out to listen on a Unix socket alone.")
+@click.option("--force", is_flag=True, help="Replace an existing configuration.")
+def init(token_file: str, state_dir: Path, output: Path, http: str, *, force: bool) -> None:
+    """Write agent.yaml and the credentials of this device from a joining token.
+
+    Example: edgeferry-agent init --token-file - --state-dir /var/lib/edgeferry -o /etc/edgeferry/agent.yaml
+    """
+    from edgeferry.agent.config import write_config  # noqa: PLC0415 - keeps --help fast
+    from edgeferry.agent.fsops import Disk  # noqa: PLC0415
+
+    if output.exists() and not force:
+        raise ConfigError(f"{output} is there already; --force replaces it and this device's identity")
+    token = write_config(_read_token(token_file), state_dir, output, http=http, disk=Disk())
+    click.echo(f"{output}: device {token.id}, profile {token.profile}, broker {', '.join(token.brokers)}", err=True)
+    click.echo(f"next: edgeferry-agent run --config {output}", err=True)
+
+
+@main.command()
+@click.option("--config", "config_path", required=True, type=click.Path(path_type=Path), help="The agent.yaml.")
+@click.option("--verbose", is_flag=True, help="Log more than changes.")
+def run(config_path: Path, *, verbose: bool) -> None:
+    """Run the agent until it is told to stop.
+
+    Example: edgeferry-agent run --config /etc/edgeferry/agent.yaml
+    """
+    _log_to_stderr(verbose=verbose)
+    from edgeferry.agent.assembly import run_agent  # noqa: PLC0415
+    from edgeferry.agent.config import load_config  # noqa: PLC0415
+
+    run_agent(load_config(config_path))
+
+
+def _read_token(token_file: str) -> str:
+    try:
+        if token_file == "-":  # noqa: S105 - a file name
+            return sys.stdin.read(MAX_TOKEN_BYTES)
+        with Path(token_file).open(encoding="utf-8") as file:
+            return file.read(MAX_TOKEN_BYTES)
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigError(f"cannot read the token from {token_file}: {err}") from err
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    """Log to standard error; in a service with the journal's priorities, else with times."""
+    in_journal = "JOURNAL_STREAM" in os.environ
+    pattern = "%(message)s" if in_journal else "%(asctime)s %(levelname)-7s %(message)s"
+    logging.basicConfig(stream=sys.stderr, level=logging.DEBUG if verbose else logging.INFO, format=pattern)

@@ -1,0 +1,77 @@
+"""The processes that run models, as the performer uses them: the trial process and the serving process."""
+
+import threading
+from pathlib import Path
+
+from edgeferry.agent.performer import LoadRefusedError, ServingLostError
+from edgeferry.agent.serving_client import ServingClient, ServingError
+from edgeferry.agent.trial import TrialCancelledError, run_trial
+from edgeferry.device_profiles import DeviceProfile
+from edgeferry.wire.messages import Code, Problem, Reason
+
+__all__ = ["ModelHands"]
+
+_LOST = {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED}
+
+
+class ModelHands:
+    """Tries, loads and unloads models within the limits of the device's profile; called in worker threads."""
+
+    def __init__(self, client: ServingClient, profile: DeviceProfile) -> None:
+        self._client = client
+        self._profile = profile
+        self._cancel = threading.Event()
+
+    def try_model(self, model: Path, manifest: Path, selftest: Path) -> Problem | None:
+        """Return why the candidate must not serve, or None when it passed its self-test."""
+        self._cancel.clear()
+        limits = self._profile.trial
+        try:
+            report = run_trial(
+                model,
+                manifest,
+                selftest,
+                threads=self._profile.serving.threads,
+                timeout_s=limits.timeout_s,
+                memory_limit_bytes=limits.memory_limit_bytes,
+                cancel=self._cancel,
+            )
+        except TrialCancelledError as err:
+            return Problem(code=Code.CANCELLED, reason=Reason.TRIAL_CRASHED, detail=str(err))
+        except OSError as err:
+            detail = f"cannot start the trial process: {err}"
+            return Problem(code=Code.RESOURCE_EXHAUSTED, reason=Reason.TRIAL_CRASHED, detail=detail)
+        return report.problem
+
+    def cancel_trial(self) -> None:
+        """End a running trial; from any thread."""
+        self._cancel.set()
+
+    def load(self, name: str, version: int, model: Path, manifest: Path, label: str) -> None:
+        """Have a version served.
+
+        Raises:
+            ServingLostError: The serving process is gone or does not answer.
+            LoadRefusedError: It will not serve this.
+        """
+        try:
+            self._client.load(name, version, path=model, manifest=manifest, label=label)
+        except ServingError as err:
+            raise _explained(err) from err
+
+    def unload(self, name: str) -> None:
+        """Have a model forgotten.
+
+        Raises:
+            ServingLostError: The serving process is gone or does not answer.
+        """
+        try:
+            self._client.unload(name)
+        except ServingError as err:
+            raise ServingLostError(err.detail) from err
+
+
+def _explained(err: ServingError) -> Exception:
+    if err.code in _LOST:
+        return ServingLostError(err.detail)
+    return LoadRefusedError(Problem(code=err.code, reason=err.reason, detail=err.detail))

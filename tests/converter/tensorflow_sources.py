@@ -1,0 +1,151 @@
+"""Makes source models with TensorFlow, good and bad ones, in a process of its own: `python tensorflow_sources.py FOLDER`.
+
+For the bad ones it notes what the converter's formats say, so that TensorFlow is imported once for all of them.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from edgeferry.converter.errors import SourceError
+from edgeferry.converter.formats import keras_model, saved_model
+from edgeferry.converter.formats.engine import explain, saved_model_to_tflite
+
+SIDE = 8
+CLASSES = 4
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    keras.utils.set_random_seed(1)
+    facts = {"cnn": make_cnn(folder), "two_inputs": make_two_inputs(folder)}
+    messages = dict(bad_models(folder))
+    (folder / "done.json").write_text(json.dumps({"messages": messages, "facts": facts}))
+
+
+def make_cnn(folder: Path) -> dict[str, float]:
+    """Train a small convolutional net to find the brightest quarter of a picture."""
+    rng = np.random.default_rng(3)
+    x = rng.random((700, SIDE, SIDE, 1), np.float32)
+    half = SIDE // 2
+    quarters = [x[:, r : r + half, c : c + half].mean(axis=(1, 2, 3)) for r in (0, half) for c in (0, half)]
+    y = np.argmax(quarters, axis=0)
+    x += 0.5 * np.eye(CLASSES)[y].reshape(-1, 2, 2, 1).repeat(half, 1).repeat(half, 2).astype(np.float32)
+    model = keras.Sequential(
+        [
+            keras.Input((SIDE, SIDE, 1), name="image"),
+            keras.layers.Conv2D(8, 3, padding="same"),
+            keras.layers.BatchNormalization(),
+            keras.layers.ReLU(),
+            keras.layers.AveragePooling2D(4),
+            keras.layers.Flatten(),
+            keras.layers.Dense(CLASSES, activation="softmax", name="quarter"),
+        ]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(x[:500], y[:500], epochs=10, batch_size=25, verbose=0)
+    model.save(folder / "cnn.keras")
+    model.save(folder / "cnn.h5")
+    model.export(folder / "cnn_saved", verbose=False)
+    np.savez(folder / "train.npz", x=x[:100], y=y[:100])
+    np.savez(folder / "test.npz", x=x[500:], y=y[500:])
+    return {"accuracy": float(np.mean(model.predict(x[500:], verbose=0).argmax(1) == y[500:]))}
+
+
+def make_two_inputs(folder: Path) -> dict[str, list[str]]:
+    """Make a net with a float and an integer input and two outputs, one of them a regression."""
+    words = keras.Input((6,), dtype="int32", name="words")
+    level = keras.Input((3,), name="level")
+    meaning = keras.layers.Flatten()(keras.layers.Embedding(50, 4)(words))
+    joined = keras.layers.Concatenate()([meaning, level])
+    outputs = [keras.layers.Dense(5, name="kind")(joined), keras.layers.Dense(1, name="amount")(joined)]
+    model = keras.Model({"words": words, "level": level}, outputs)
+    model.save(folder / "two_inputs.keras")
+    rng = np.random.default_rng(5)
+    samples = {"words": rng.integers(0, 50, (30, 6)), "level": rng.random((30, 3))}
+    np.savez(folder / "two_inputs.npz", **samples)
+    return {"inputs": [spec.name for spec in keras_model.load(folder / "two_inputs.keras").inputs]}
+
+
+@keras.saving.register_keras_serializable()
+class Doubler(keras.layers.Layer):
+    def call(self, x):
+        return x * 2
+
+
+class Subclassed(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = keras.layers.Dense(2)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+class Decompose(keras.layers.Layer):
+    def call(self, x):
+        return tf.linalg.svd(x, compute_uv=False)
+
+
+def bad_models(folder: Path):
+    custom = keras.Sequential([keras.Input((3,)), Doubler()])
+    custom.save(folder / "custom.keras")
+    keras.saving.get_custom_objects().clear()
+    yield "custom", said(keras_model.load, folder / "custom.keras")
+
+    keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: x * 2)]).save(folder / "lambda.keras")
+    yield "lambda", said(keras_model.load, folder / "lambda.keras")
+
+    subclassed = Subclassed()
+    subclassed(np.zeros((1, 3), np.float32))
+    with keras.saving.custom_object_scope({"Subclassed": Subclassed}):
+        subclassed.save(folder / "subclassed.keras")
+        yield "subclassed", said(keras_model.load, folder / "subclassed.keras")
+
+    (folder / "cut.keras").write_bytes((folder / "cnn.keras").read_bytes()[:500])
+    yield "cut", said(keras_model.load, folder / "cut.keras")
+
+    svd = keras.Sequential([keras.Input((3, 3), name="x"), Decompose(name="decompose")])
+    source = keras_model.KerasSource("svd.keras", keras.Model(svd.inputs, svd.outputs))
+    (folder / "svd").mkdir()
+    yield "svd", said(source.to_tflite, {"x": (1, 3, 3)}, folder / "svd")
+
+    yield from bad_saved_models(folder)
+    yield "explained", explain("<unknown>:0: error: failed to legalize operation 'tf.X'\nand much more")
+    yield "unexplained", explain("")
+
+
+def bad_saved_models(folder: Path):
+    module = tf.Module()
+    module.first = tf.function(lambda x: {"y": x + 1}, input_signature=[tf.TensorSpec((None, 2))])
+    module.second = tf.function(lambda x: {"y": x + 2}, input_signature=[tf.TensorSpec((None, 2))])
+    text = tf.function(lambda x: {"y": x}, input_signature=[tf.TensorSpec((None,), tf.string)])
+    shapeless = tf.function(lambda x: {"y": x}, input_signature=[tf.TensorSpec(None)])
+    for name, signatures in {
+        "two_signatures": {"a": module.first, "b": module.second},
+        "one_signature": {"a": module.first},
+        "text": {"serving_default": text},
+        "shapeless": {"serving_default": shapeless},
+    }.items():
+        tf.saved_model.save(module, str(folder / name), signatures=signatures)
+        yield name, said(saved_model.load, folder / name)
+    (folder / "empty").mkdir()
+    (folder / "empty" / "saved_model.pb").write_bytes(b"junk")
+    yield "junk", said(saved_model.load, folder / "empty")
+    yield "no_signature", said(saved_model_to_tflite, folder / "one_signature", "a", what="one_signature")
+
+
+def said(function, *arguments, **keywords) -> str:
+    try:
+        function(*arguments, **keywords)
+    except SourceError as err:
+        return str(err)
+    return "nothing"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""What a samples file must hold, and how its arrays become inputs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeferry.converter.errors import SamplesError
+from edgeferry.converter.samples import Samples, encode_sample
+from edgeferry.wire.desired import TensorSpec
+
+IMAGE = TensorSpec("image", "FP32", (-1, 2, 2))
+WORDS = TensorSpec("words", "INT32", (-1, 3))
+QUANTIZED = TensorSpec("image", "INT8", (1, 2, 2), scale=0.5, zero_point=-10)
+
+
+def saved(folder: Path, **arrays: np.ndarray) -> Path:
+    np.savez(folder / "s.npz", **arrays)
+    return folder / "s.npz"
+
+
+def complaint(path: Path, *inputs: TensorSpec) -> str:
+    with pytest.raises(SamplesError) as caught:
+        Samples.load(path).bind(inputs)
+    return str(caught.value).removeprefix(f"{path}: ")
+
+
+def test_x_is_the_input_of_a_model_with_one_input(tmp_path):
+    path = saved(tmp_path, x=np.ones((5, 2, 2)), y=np.arange(5))
+
+    samples = Samples.load(path)
+
+    assert samples.count == 5
+    assert samples.labels.tolist() == [0, 1, 2, 3, 4]
+    assert samples.bind([IMAGE])["image"].dtype == np.float32
+
+
+def test_arrays_are_found_by_the_names_of_the_inputs(tmp_path):
+    path = saved(tmp_path, words=np.ones((4, 3), np.int64), image=np.zeros((4, 2, 2), np.uint8))
+
+    bound = Samples.load(path).bind([IMAGE, WORDS])
+
+    assert {name: array.dtype.name for name, array in bound.items()} == {"image": "float32", "words": "int32"}
+    assert Samples.load(path).labels is None
+
+
+def test_labels_may_be_a_column(tmp_path):
+    path = saved(tmp_path, x=np.ones((3, 2)), y=np.array([[2], [0], [1]], np.uint8))
+
+    assert Samples.load(path).labels.tolist() == [2, 0, 1]
+
+
+def test_an_open_dimension_takes_any_size(tmp_path):
+    path = saved(tmp_path, x=np.ones((3, 7, 2)))
+
+    assert Samples.load(path).bind([TensorSpec("sound", "FP32", (-1, -1, 2))])["sound"].shape == (3, 7, 2)
+
+
+def test_a_sample_is_encoded_as_the_model_takes_it():
+    encoded = encode_sample({"image": np.full((3, 2, 2), 4.0, np.float32)}, [QUANTIZED], 1)
+
+    assert encoded["image"].dtype == np.int8
+    assert encoded["image"].tolist() == [[[-2, -2], [-2, -2]]]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"y": np.arange(3)}, "holds no samples; wanted an array 'x'"),
+        ({"x": np.ones((3, 2, 2)), "y": np.arange(2)}, "differ in their number of samples (x 3, y 2)"),
+        ({"x": np.ones((0, 2, 2))}, "holds no samples: its arrays have length 0"),
+        ({"x": np.float32(3)}, "array 'x' is a single number"),
+        ({"x": np.array([["a", "b"]])}, "array 'x' holds <U1; wanted integers or floats"),
+        ({"x": np.ones((3, 2, 2), complex)}, "array 'x' holds complex128"),
+        ({"x": np.ones((3, 2, 2)), "y": np.ones(3)}, "y holds float64; wanted integer labels"),
+        ({"x": np.ones((3, 2, 2)), "y": np.eye(3, dtype=int)}, "y has shape (3, 3), wanted (samples)"),
+        ({"x": np.ones((3, 2, 2)), "y": np.array([0, -2, 1])}, "y has label -2 at sample 1; wanted 0 or more"),
+        ({"x": np.ones((3, 2))}, "array for input 'image' has shape (3, 2), wanted (samples, 2, 2)"),
+        ({"x": np.ones((3, 4, 2))}, "has shape (3, 4, 2), wanted (samples, 2, 2)"),
+        ({"z": np.ones((3, 2, 2))}, "holds 'z', but the model's inputs want 'x' or 'image'"),
+        ({"x": np.ones((3, 2, 2)), "z": np.ones(3)}, "holds 'x', 'z', but the model's inputs want 'x' or 'image'"),
+        ({"x": np.full((3, 2, 2), 1e300)}, "numbers that do not fit into float32"),
+    ],
+)
+def test_unusable_samples_are_refused_with_a_sentence(tmp_path, arrays, message):
+    assert message in complaint(saved(tmp_path, **arrays), IMAGE)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nan_and_infinity_are_refused_with_their_sample(tmp_path, bad):
+    x = np.ones((9, 2, 2))
+    x[4, 1, 1] = x[7, 0, 0] = bad
+
+    assert "NaN or infinity in 2 of 9 samples, first in sample 4" in complaint(saved(tmp_path, x=x), IMAGE)
+
+
+def test_fractions_are_refused_for_an_integer_input(tmp_path):
+    path = saved(tmp_path, image=np.ones((3, 2, 2)), words=np.full((3, 3), 0.5))
+
+    assert complaint(path, IMAGE, WORDS) == "array for input 'words' holds float64; the model takes int32 there"
+
+
+def test_integers_too_large_for_the_input_are_refused(tmp_path):
+    path = saved(tmp_path, x=np.full((3, 3), 2**40))
+
+    assert "do not fit into int32" in complaint(path, WORDS)
+
+
+def test_all_inputs_are_named_when_one_is_missing(tmp_path):
+    assert "want 'image', 'words'" in complaint(saved(tmp_path, x=np.ones((3, 3))), IMAGE, WORDS)
+
+
+def test_labels_out_of_range_are_refused_with_their_sample(tmp_path):
+    samples = Samples.load(saved(tmp_path, x=np.ones((3, 2)), y=np.array([0, 3, 9])))
+
+    samples.check_labels(10)
+    with pytest.raises(SamplesError, match=r"label 9 at sample 2, .* 4 classes apart; wanted 0 to 3"):
+        Samples.load(saved(tmp_path, x=np.ones((3, 2)), y=np.array([0, 3, 9]))).check_labels(4)
+
+
+def test_no_labels_are_in_range(tmp_path):
+    Samples.load(saved(tmp_path, x=np.ones((3, 2)))).check_labels(2)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    assert complaint(tmp_path / "none.npz") == "no such file; wanted samples in a .npz file"
+
+
+def test_another_kind_of_file_is_refused_with_a_way_to_write_the_right_one(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones(3))
+
+    assert "is not a .npz file; write one with numpy.savez" in complaint(tmp_path / "x.npy")
+
+
+def test_pickled_objects_are_refused(tmp_path):
+    path = saved(tmp_path, x=np.array([np.ones(2), np.ones(3)], dtype=object))
+
+    assert "holds Python objects" in complaint(path)
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    path = saved(tmp_path, x=np.ones((50, 2)))
+    content = bytearray(path.read_bytes())
+    content[200:240] = bytes(40)
+    path.write_bytes(content)
+
+    assert "is damaged" in complaint(path)

@@ -1,0 +1,87 @@
+"""The first scheme that keeps every budget."""
+
+from edgeferry.converter.evaluate import Evaluation, Metric
+from edgeferry.converter.selection import Candidate, Unavailable, choose, in_mib
+from edgeferry.device_profiles import Budgets, Scheme
+
+BUDGETS = Budgets(model_bytes=2 << 20, memory_bytes=8 << 20)
+ORDER = (Scheme.INT8, Scheme.DYNAMIC_INT8, Scheme.FLOAT32)
+
+
+def candidate(
+    scheme: Scheme, *, drop: float = 0.0, size_bytes: int = 1 << 20, memory_bytes: int = 1 << 20
+) -> Candidate:
+    evaluation = Evaluation(Metric.ACCURACY, 0.9, 0.9 - drop, 100)
+    return Candidate(scheme, size_bytes, memory_bytes, 1.0, evaluation)
+
+
+def chosen_from(*candidates: Candidate | Unavailable, order=ORDER, max_drop: float = 0.01):
+    return choose("board", order, BUDGETS, {one.scheme: one for one in candidates}, max_drop)
+
+
+def test_the_first_scheme_that_keeps_the_budgets_is_chosen():
+    choice = chosen_from(*(candidate(scheme) for scheme in ORDER))
+
+    assert choice.chosen.scheme is Scheme.INT8
+    assert [verdict.reason for verdict in choice.verdicts] == [
+        "chosen",
+        "good, but int8 comes first",
+        "good, but int8 comes first",
+    ]
+
+
+def test_a_scheme_that_loses_too_much_is_refused_with_both_figures():
+    choice = chosen_from(candidate(Scheme.INT8, drop=0.3), candidate(Scheme.DYNAMIC_INT8), candidate(Scheme.FLOAT32))
+
+    assert choice.chosen.scheme is Scheme.DYNAMIC_INT8
+    assert choice.verdicts[0].reason == "loses 0.3000 of accuracy, allowed are 0.01"
+
+
+def test_size_and_memory_are_budgets_too():
+    choice = chosen_from(
+        candidate(Scheme.INT8, memory_bytes=9 << 20),
+        candidate(Scheme.DYNAMIC_INT8, size_bytes=3 << 20),
+        candidate(Scheme.FLOAT32),
+    )
+
+    assert choice.chosen.scheme is Scheme.FLOAT32
+    assert choice.verdicts[0].reason == "needs 9.00 MiB memory, the profile allows 8.00 MiB"
+    assert choice.verdicts[1].reason == "has 3.00 MiB, the profile allows 2.00 MiB"
+
+
+def test_what_exactly_meets_a_budget_keeps_it():
+    exact = candidate(Scheme.INT8, size_bytes=2 << 20, memory_bytes=8 << 20)
+
+    assert chosen_from(exact, order=(Scheme.INT8,)).chosen == exact
+
+
+def test_a_scheme_that_cannot_be_made_is_passed_over_with_a_reason():
+    choice = chosen_from(
+        Unavailable(Scheme.DYNAMIC_INT8, "no"), order=(Scheme.INT16X8, Scheme.DYNAMIC_INT8), max_drop=0
+    )
+
+    assert choice.chosen is None
+    assert choice.verdicts[0].reason.startswith("passed over: the converter makes float32")
+    assert choice.verdicts[1].reason == "not made: no"
+    assert choice.nearest_miss().startswith("int16x8: passed over")
+
+
+def test_the_nearest_miss_is_the_smallest_excess():
+    choice = chosen_from(
+        candidate(Scheme.INT8, drop=0.5),
+        candidate(Scheme.DYNAMIC_INT8, drop=0.012),
+        candidate(Scheme.FLOAT32, size_bytes=9 << 20, memory_bytes=99 << 20),
+    )
+
+    assert choice.chosen is None
+    assert choice.nearest_miss() == "nearest is dynamic_int8: loses 0.0120 of accuracy, allowed are 0.01"
+
+
+def test_no_drop_at_all_can_be_asked_for():
+    choice = chosen_from(candidate(Scheme.INT8, drop=0.001), order=(Scheme.INT8,), max_drop=0.0)
+
+    assert choice.nearest_miss() == "nearest is int8: loses 0.0010 of accuracy, allowed are 0"
+
+
+def test_sizes_are_written_for_people():
+    assert [in_mib(1536), in_mib(3 << 20)] == ["1.5 KiB", "3.00 MiB"]

@@ -1,0 +1,95 @@
+"""Models that TensorFlow wrote: converted by the command, or refused with a sentence."""
+
+import json
+
+import numpy as np
+import pytest
+
+from edgeferry.inference.model import Model
+from edgeferry.wire.desired import decode_manifest
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.xdist_group("tensorflow"), pytest.mark.timeout(300)]
+
+
+def arguments(sources, model: str, output, *more: str) -> list[str]:
+    folder = sources.folder
+    samples = ["--calibration", str(folder / "train.npz"), "--evaluation", str(folder / "test.npz")]
+    return [str(folder / model), "--name", "cnn", "-p", "raspberry-pi-4", *samples, "-o", str(output), *more]
+
+
+def test_a_keras_model_becomes_int8_for_two_profiles(sources, run, tmp_path):
+    result = run(arguments(sources, "cnn.keras", tmp_path, "-p", "generic-x86-64", "--max-drop", "0.02"))
+
+    assert result.exit_code == 0, result.stderr
+    for profile in ("raspberry-pi-4", "generic-x86-64"):
+        folder = tmp_path / "cnn" / "1" / profile
+        manifest = decode_manifest((folder / "artifact.json").read_bytes())
+        assert manifest.scheme == "int8"
+        assert manifest.inputs[0].name == "image"
+        assert manifest.inputs[0].shape == (1, 8, 8, 1)
+        assert manifest.outputs[0].name == "quarter"
+        assert manifest.evaluation["float"] == pytest.approx(sources.facts["cnn"]["accuracy"])
+        assert sources.facts["cnn"]["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("model", ["cnn.h5", "cnn_saved"])
+def test_other_formats_give_the_same_float_model(sources, run, tmp_path, model):
+    result = run(arguments(sources, model, tmp_path, "--scheme", "float32", "--json"))
+
+    assert result.exit_code == 0, result.stderr
+    evaluation = json.loads(result.stdout)["profiles"][0]["candidates"][0]["evaluation"]
+    assert evaluation["candidate"] == pytest.approx(sources.facts["cnn"]["accuracy"])
+    (spec,) = Model.load(tmp_path / "cnn" / "1" / "raspberry-pi-4" / "model.tflite").inputs
+    assert spec.shape == (1, 8, 8, 1)
+
+
+def test_several_inputs_and_outputs_are_judged_by_agreement(sources, run, tmp_path):
+    samples = str(sources.folder / "two_inputs.npz")
+
+    result = run(
+        [str(sources.folder / "two_inputs.keras"), "--name", "two", "-p", "raspberry-pi-4", "--json"]
+        + ["--calibration", samples, "--evaluation", samples, "-o", str(tmp_path), "--max-drop", "0.05"]
+    )
+
+    assert result.exit_code == 0, result.stderr
+    shown = json.loads(result.stdout)
+    assert shown["held_out"] is False
+    best = shown["profiles"][0]["candidates"][-1]
+    assert (best["scheme"], best["evaluation"]["metric"]) == ("float32", "r2_agreement")
+    manifest = decode_manifest((tmp_path / "two" / "1" / "raspberry-pi-4" / "artifact.json").read_bytes())
+    assert {spec.name for spec in manifest.inputs} == {"words", "level"}
+    assert {spec.name for spec in manifest.outputs} == {"kind", "amount"}
+
+
+def test_two_inputs_are_named_in_the_complaint(sources, run, tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.ones((3, 6)))
+
+    result = run(
+        [str(sources.folder / "two_inputs.keras"), "--name", "two", "-p", "raspberry-pi-4"]
+        + ["--calibration", str(tmp_path / "x.npz"), "-o", str(tmp_path)]
+    )
+
+    assert result.exit_code == 1
+    assert "holds 'x', but the model's inputs want 'level', 'words'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("custom", "custom.keras cannot be loaded: it uses the custom class 'Doubler', whose code is not in the file"),
+        ("lambda", "it has a Lambda layer, whose Python code could do anything"),
+        ("subclassed", "is a subclassed model without fixed inputs"),
+        ("cut", "cut.keras cannot be loaded: "),
+        ("svd", "svd.keras does not convert: TensorFlow Lite has no built-in operation for Svd (in '"),
+        ("two_signatures", "two_signatures has signatures a, b; wanted 'serving_default', or one alone"),
+        ("one_signature", "nothing"),
+        ("text", "text: input 'x' holds string; only numbers can be converted"),
+        ("shapeless", "shapeless: input 'x' has no known number of dimensions"),
+        ("junk", "empty cannot be loaded: "),
+        ("explained", "failed to legalize operation 'tf.X'"),
+        ("unexplained", "TensorFlow's converter gave no reason"),
+    ],
+)
+def test_what_cannot_be_converted_is_told_in_a_sentence(sources, model, message):
+    assert message in sources.messages[model]
+    assert len(sources.messages[model].splitlines()) == 1
