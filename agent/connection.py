@@ -81,7 +81,7 @@ class Connection:
         self._thread = threading.Thread(target=self._run, name="connection", daemon=True)
         self._client: mqtt.Client | None = None
         self._accepted = False
-        self._outstanding: set[int] = set()
+        self._outstanding = 0
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -126,14 +126,14 @@ class Connection:
             too much is waiting.
         """
         client = self._client
-        if client is None or not self._accepted or len(self._outstanding) >= MAX_OUTSTANDING:
+        if client is None or not self._accepted or self._outstanding >= MAX_OUTSTANDING:
             return None
         properties = _publish_properties(client, correlation, expiry_s)
-        with self._lock:
-            info = client.publish(topic, payload, qos=qos, retain=retain, properties=properties)
-            if info.rc != mqtt.MQTT_ERR_SUCCESS:
-                return None
-            self._outstanding.add(info.mid)
+        self._count(1)  # no lock is held while paho publishes: its callbacks would wait for it, and it for them
+        info = client.publish(topic, payload, qos=qos, retain=retain, properties=properties)
+        if info.rc != mqtt.MQTT_ERR_SUCCESS:
+            self._count(-1)
+            return None
         return info.mid
 
     # The connecting thread
@@ -174,8 +174,12 @@ class Connection:
         client.disconnect()
         client.loop_stop()
         with self._lock:
-            self._outstanding.clear()
+            self._outstanding = 0
         return attempt.reason, was_accepted
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._outstanding = max(self._outstanding + change, 0)
 
     # From the network thread
 
@@ -189,8 +193,7 @@ class Connection:
         self._ended.set()
 
     def _published(self, message_id: int) -> None:
-        with self._lock:
-            self._outstanding.discard(message_id)
+        self._count(-1)
         self._emit(Acknowledged(message_id))
 
     def _received(self, message: Received) -> None:

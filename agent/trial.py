@@ -172,7 +172,8 @@ def _too_hungry(trial: _Trial, memory_limit_bytes: int) -> TrialReport:
 
 
 def _crashed(trial: _Trial, how: str) -> TrialReport:
-    words = trial.errors.decode(errors="replace").strip().splitlines()
+    lines = trial.errors.decode(errors="replace").splitlines()
+    words = [line for line in lines if line.strip() and not line.startswith("INFO")]  # the runtime greets so
     last = f": {words[-1][:300]}" if words else ""
     return _failed(trial, Code.INTERNAL, Reason.TRIAL_CRASHED, f"the trial crashed, {how}{last}")
 

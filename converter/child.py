@@ -122,10 +122,7 @@ def _die_with_parent() -> None:
 
 def _result(folder: Path, exit_code: int, what: str) -> dict[str, Any]:
     if exit_code < 0:
-        raise ChildError(
-            f"{what} crashed with {_signal_name(-exit_code)}{_at_step(folder)}{_last_words(folder)}; "
-            "edgeferry itself is well, and nothing was written"
-        )
+        raise ChildError(f"{what} crashed with {_signal_name(-exit_code)}{_at_step(folder)}{_last_words(folder)}")
     try:
         result: dict[str, Any] = json.loads((folder / _RESULT).read_text())
     except FileNotFoundError as err:

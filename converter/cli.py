@@ -115,8 +115,10 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 def _show(conversion: "Conversion", *, as_json: bool, is_written: bool) -> None:
     from edgeferry.converter.report import verdict_row  # noqa: PLC0415 - see above
-    from edgeferry.converter.table import HEADINGS, rows, text_table  # noqa: PLC0415
+    from edgeferry.converter.table import headings, rows, text_table  # noqa: PLC0415
 
+    if not conversion.is_held_out:
+        _say("judged by the samples of --calibration, which flatters int8; give held-out ones with --evaluation")
     if as_json:
         summary = {
             "name": conversion.name,
@@ -134,8 +136,6 @@ def _show(conversion: "Conversion", *, as_json: bool, is_written: bool) -> None:
         }
         click.echo(json.dumps(summary, indent=1))
         return
-    click.echo(text_table(HEADINGS, rows(conversion.choices)))
-    if not conversion.is_held_out:
-        _say("Judged by the samples of --calibration, which flatters int8; give held-out ones with --evaluation.")
+    click.echo(text_table(headings(conversion.choices), rows(conversion.choices)))
     if is_written:
         click.echo(f"Wrote {conversion.folder}")

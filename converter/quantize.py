@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeferry.converter.child import child_main, report_step, run_child
-from edgeferry.converter.errors import QuantizationError, RequestError
+from edgeferry.converter.errors import QuantizationError
 from edgeferry.converter.schemes import Variant, needs_calibration, recipe
 
 __all__ = ["main", "quantize"]
@@ -24,12 +24,12 @@ def quantize(float_model: Path, variant: Variant, calibration: Path | None, *, f
     Args:
         float_model: The float ``.tflite``, with one signature.
         variant: What to make of it.
-        calibration: Real samples, where the scheme needs them.
+        calibration: Real samples; may be None where the scheme needs none, which `check_request` sees to.
         folder: For the child's files.
         deadline_s: How long it may take.
 
     Raises:
-        ConverterError: The samples do not fit, or the model cannot be quantized this way.
+        ConverterError: The model cannot be quantized this way.
     """
     folder.mkdir(parents=True, exist_ok=True)
     job: dict[str, object] = {"model": str(float_model), "recipe": recipe(variant)}
@@ -37,8 +37,6 @@ def quantize(float_model: Path, variant: Variant, calibration: Path | None, *, f
         shutil.copyfile(float_model, folder / _MODEL)
         return folder / _MODEL
     if needs_calibration(variant.scheme):
-        if calibration is None:
-            raise RequestError(f"{variant.scheme} needs real samples to learn ranges from: give --calibration X.npz")
         job["samples"] = str(calibration)
     run_child("edgeferry.converter.quantize", job, folder=folder, what=f"making {variant}", deadline_s=deadline_s)
     return folder / _MODEL

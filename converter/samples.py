@@ -57,6 +57,8 @@ class Samples:
         for name, array in arrays.items():
             _check_numbers(path, name, array)
         _check_counts(path, {**arrays, **({_LABELS: labels} if labels is not None else {})})
+        for name, array in arrays.items():
+            _check_finite(path, name, array)
         return cls(path, arrays, None if labels is None else _labels(path, labels))
 
     def bind(self, inputs: Sequence[TensorSpec]) -> dict[str, NDArray[Any]]:
@@ -142,8 +144,9 @@ def _check_numbers(path: Path, name: str, array: NDArray[Any]) -> None:
         raise SamplesError(f"{path}: array {name!r} holds {array.dtype}; wanted integers or floats")
     if array.ndim == 0:
         raise SamplesError(f"{path}: array {name!r} is a single number; wanted the samples on its first axis")
-    if array.dtype.kind != "f":
-        return
+
+
+def _check_finite(path: Path, name: str, array: NDArray[Any]) -> None:
     bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
     if bad.any():
         raise SamplesError(

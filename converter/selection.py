@@ -10,6 +10,9 @@ from edgeferry.device_profiles import Budgets, Scheme
 __all__ = ["Candidate", "Choice", "Miss", "Unavailable", "Verdict", "choose", "in_mib"]
 
 
+_ROUNDING = 1e-9  # 0.95 - 0.94 is a little more than 0.01, and yet one sample of a hundred
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A model made with one scheme, and what it costs.
@@ -140,7 +143,7 @@ def _judge(
 def _misses(candidate: Candidate, budgets: Budgets, max_drop: float) -> tuple[Miss, ...]:
     drop = candidate.evaluation.drop
     misses = []
-    if drop > max_drop:
+    if drop > max_drop + _ROUNDING:
         metric = candidate.evaluation.metric
         misses.append(Miss(f"loses {drop:.4f} of {metric}, allowed are {max_drop:g}", _excess(drop, max_drop)))
     if candidate.size_bytes > budgets.model_bytes:

@@ -4,11 +4,16 @@ from collections.abc import Sequence
 
 from edgeferry.converter.selection import Choice, Verdict, in_mib
 
-__all__ = ["HEADINGS", "rows", "text_table"]
-
-HEADINGS = ("profile", "scheme", "size", "score", "drop", "verdict")
+__all__ = ["headings", "rows", "text_table"]
 
 _MARGIN = "  "
+
+
+def headings(choices: Sequence[Choice]) -> tuple[str, ...]:
+    """Return the names of the columns; the score's is its metric."""
+    verdicts = [verdict for choice in choices for verdict in choice.verdicts]
+    metrics = [verdict.candidate.evaluation.metric for verdict in verdicts if verdict.candidate]
+    return ("profile", "scheme", "size", metrics[0] if metrics else "score", "drop", "verdict")
 
 
 def rows(choices: Sequence[Choice]) -> list[tuple[str, ...]]:
@@ -20,11 +25,11 @@ def rows(choices: Sequence[Choice]) -> list[tuple[str, ...]]:
     ]
 
 
-def text_table(headings: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """Return headings and rows as lines of aligned columns."""
-    widths = [max(len(cell) for cell in column) for column in zip(headings, *body, strict=True)]
+def text_table(names: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Return a row of names and the rows of a body as lines of aligned columns."""
+    widths = [max(len(cell) for cell in column) for column in zip(names, *body, strict=True)]
     lines = []
-    for row in (headings, *body):
+    for row in (names, *body):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         lines.append(_MARGIN.join(cells).rstrip())
     return "\n".join(lines)

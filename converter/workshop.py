@@ -12,8 +12,6 @@ from edgeferry.converter.child import run_child
 from edgeferry.converter.errors import (
     ConversionDiffersError,
     ConverterError,
-    RequestError,
-    SamplesError,
 )
 from edgeferry.converter.evaluate import classes_of, evaluate, largest_difference
 from edgeferry.converter.formats.registry import Format
@@ -63,8 +61,9 @@ class Workshop:
         self._progress(f"converting {name} to TensorFlow Lite")
         job = {
             "format": source_format.name,
-            "model": str(self._request.model.absolute()),
-            "samples": str(self._samples.path),
+            "model": _absolute(self._request.model),
+            "samples": _absolute(self._samples.path),
+            "calibration": _absolute(self._request.calibration),
             "compared": _COMPARED_SAMPLES,
         }
         deadline_s = self._request.deadline_s
@@ -80,26 +79,19 @@ class Workshop:
         return self._made(Variant(Scheme.FLOAT32), folder / "float.tflite", measurement, measurement)
 
     def make(self, variant: Variant, float_model: Made) -> Made | Unavailable:
-        """Return ``variant``, or why there is none.
-
-        Raises:
-            ConverterError: Something is wrong with the samples, so that nothing else will do either.
-        """
+        """Return ``variant``, or why there is none."""
         if variant == float_model.variant:
             return float_model
         self._progress(f"making and measuring {variant}")
-        calibration = self._request.calibration
         try:
             model = quantize(
                 float_model.model,
                 variant,
-                calibration.absolute() if calibration else None,
+                self._request.calibration,
                 folder=self._folder / variant.file_name,
                 deadline_s=self._request.deadline_s,
             )
             measurement = self._measure(variant, model, float_model.measurement.inputs)
-        except (RequestError, SamplesError):
-            raise
         except ConverterError as err:
             return Unavailable(variant.scheme, str(err))
         return self._made(variant, model, measurement, float_model.measurement)
@@ -131,3 +123,7 @@ class Workshop:
                 f"{self._request.model.name} converts, but the result computes something else: {difference.sentence}; "
                 "export it as a SavedModel and convert that, or replace what its last layers do"
             )
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.absolute())

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 MAX_PACKET_BYTES = 2_000_000  # as mosquitto 2.1 by default
 _SEGMENT_BYTES = 2 << 20  # rumqttd keeps what it forwards, per topic filter, in this many bytes...
 _SEGMENTS = 4  # ...times this; whoever is slower loses messages and asks for blocks again
+_OUTGOING_PACKETS = 20_000  # rumqttd replays no more retained messages than this to a new subscription
 _START_TIMEOUT_S = 10.0
 _POLL_S = 0.25
 _MAX_BACKOFF_S = 10.0
@@ -59,7 +60,7 @@ def rumqttd_config(address: BrokerAddress, passwords: Mapping[str, str]) -> str:
         "[router]",
         "id = 0",
         "max_connections = 4096",
-        "max_outgoing_packet_count = 200",
+        f"max_outgoing_packet_count = {_OUTGOING_PACKETS}",
         f"max_segment_size = {_SEGMENT_BYTES}",
         f"max_segment_count = {_SEGMENTS}",
         "[v5.1]",
@@ -113,8 +114,8 @@ class EmbeddedBroker:
             process.start(timeout=_START_TIMEOUT_S)
         except OSError as err:
             raise BrokerFailedError(
-                f"broker: cannot listen on {self.address.host}:{self.address.port}: {err}; choose another with "
-                f"--port, or, when a broker runs there, use it with --broker {self.address.url}"
+                f"broker: {err}; choose another port with --port, or, when a broker runs there, use it with "
+                f"--broker {self.address.url}"
             ) from err
         except (RuntimeError, ValueError) as err:
             raise BrokerFailedError(f"broker: {self.address.host}:{self.address.port}: {err}") from err

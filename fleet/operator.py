@@ -178,6 +178,8 @@ class Operator:
             raise BrokerError(f"broker {self._url}: {topic} cannot be sent: {mqtt.error_string(info.rc)}")
         if info.rc == MQTTErrorCode.MQTT_ERR_NO_CONN and qos == 0:
             self._outgoing.release()  # paho forgets it, so on_publish will not tell
+        elif info.rc == MQTTErrorCode.MQTT_ERR_NO_CONN:
+            info.rc = MQTTErrorCode.MQTT_ERR_SUCCESS  # paho keeps it, and sends it when it has connected again
         return info
 
     def publish_acknowledged(

@@ -3,7 +3,8 @@
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
@@ -26,9 +27,10 @@ from edgeferry.fleet.settings import (
     parse_broker_url,
 )
 from edgeferry.fleet.watch import FleetWatch, say_metadata
+from edgeferry.wire.codec import WireError
 from edgeferry.wire.topics import Topics
 
-__all__ = ["Command", "Session", "fleet_command", "now", "now_s", "profile_named"]
+__all__ = ["Command", "Session", "fleet_command", "now", "now_s", "profile_named", "usage_checked"]
 
 Command = Callable[..., Any]
 
@@ -135,6 +137,19 @@ def profile_named(name: str) -> DeviceProfile:
     try:
         return load_profile(name)
     except ProfileError as err:
+        raise UsageError(str(err)) from err
+
+
+@contextmanager
+def usage_checked() -> Iterator[None]:
+    """Turn a name that cannot stand in a topic into an error of usage.
+
+    Raises:
+        UsageError: The block met such a name.
+    """
+    try:
+        yield
+    except WireError as err:
         raise UsageError(str(err)) from err
 
 

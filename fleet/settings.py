@@ -198,7 +198,7 @@ class Passwords:
             SettingsError: It is not a certificate.
         """
         try:
-            ssl.create_default_context(cadata=pem)
+            ssl.create_default_context(cadata=pem or "empty")
         except (ssl.SSLError, ValueError) as err:
             raise SettingsError(f"the certificate of the broker's authority cannot be used: {err}; wanted PEM") from err
         make_folder(self._path.parent, mode=0o700)

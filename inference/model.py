@@ -166,4 +166,4 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _sentence(err: Exception) -> str:
-    return " ".join(str(err).split())[:500] or type(err).__name__
+    return " ".join(str(err).split())[:500] or "the runtime gives no reason, as it does when memory is short"

@@ -1,8 +1,8 @@
 """Small real models and whole artifacts for tests, written without TensorFlow.
 
 `linear_model` is a classifier of one fully connected layer, in float32 or int8. `countdown_model` counts its input down
-to zero in a loop: a large number makes it slow, infinity makes it hang. `hungry_model` takes as much memory as it is
-told to. `recursive_model` crashes the interpreter while it is being loaded.
+to zero in a loop: a large number makes it slow, infinity makes it hang. `reciprocal_model` fails to run on zero.
+`hungry_model` takes as much memory as it is told to. `recursive_model` crashes the interpreter while it is loaded.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeferry.inference.model import Model
-from edgeferry.inference.quantization import quantize
+from edgeferry.inference.quantization import DTYPES, quantize
 from edgeferry.inference.selftest import SelfTest, record_selftest
 from edgeferry.wire.blocks import BLOCK_BYTES
 from edgeferry.wire.codec import encode
@@ -39,8 +39,29 @@ _DTYPES = {
 }
 
 
-def linear_model(path: Path, *, features: int = 64, classes: int = 10, quantized: bool = False, seed: int = 0) -> Path:
-    """Write a classifier ``x[1, features] -> scores[1, classes]`` to ``path``; x in [0, 1], int8 where quantized."""
+def linear_model(
+    path: Path,
+    *,
+    features: int = 64,
+    classes: int = 10,
+    quantized: bool = False,
+    seed: int = 0,
+    signature: bool = True,
+    free_batch: bool = False,
+    string_input: bool = False,
+) -> Path:
+    """Write a classifier ``x[1, features] -> scores[1, classes]`` to ``path``; x in [0, 1], int8 where quantized.
+
+    Args:
+        path: Where to write it.
+        features: Size of the input.
+        classes: Size of the output.
+        quantized: int8 instead of float32.
+        seed: Of the weights.
+        signature: Whether the tensors get names besides their own.
+        free_batch: Whether the first dimension is free.
+        string_input: Give it a second input, of strings, that nothing uses.
+    """
     rng = np.random.default_rng(seed)
     weights = rng.normal(0, features**-0.5, (classes, features)).astype(np.float32)
     bias = rng.normal(0, 0.1, classes).astype(np.float32)
@@ -62,8 +83,12 @@ def linear_model(path: Path, *, features: int = 64, classes: int = 10, quantized
     graph.operation(
         operator, [x, w, b], [y], schema.BuiltinOptions.FullyConnectedOptions, schema.FullyConnectedOptionsT(), 4
     )
-    graph.signature({INPUT: x}, {OUTPUT: y})
-    return graph.write(path, [x], [y])
+    if signature:
+        graph.signature({INPUT: x}, {OUTPUT: y})
+    if free_batch:
+        graph.free_first_dimension(x, y)
+    inputs = [x, graph.text("words")] if string_input else [x]
+    return graph.write(path, inputs, [y])
 
 
 def countdown_model(path: Path) -> Path:
@@ -90,16 +115,32 @@ def countdown_model(path: Path) -> Path:
     return graph.write(path, [x], [y])
 
 
-def hungry_model(path: Path, *, size_bytes: int) -> Path:
-    """Write a model ``x[1] -> scores[n]`` whose output takes ``size_bytes`` as soon as it runs."""
+def hungry_model(path: Path, *, size_bytes: int, free: bool = False) -> Path:
+    """Write a model ``x[1] -> scores[n]`` whose output takes ``size_bytes`` as soon as it is loaded.
+
+    With ``free`` any length of x is taken, but only 1 can be run: the runtime finds out.
+    """
     graph = _Graph()
     x = graph.tensor("x", (1,), np.float32)
     dims = graph.constant("dims", np.array([size_bytes // 4], np.int32))
     y = graph.tensor("y", (size_bytes // 4,), np.float32)
+    graph.signature({INPUT: x}, {OUTPUT: y})
+    if free:
+        graph.free_first_dimension(x)
     options = schema.BroadcastToOptionsT()
     graph.operation(
         schema.BuiltinOperator.BROADCAST_TO, [x, dims], [y], schema.BuiltinOptions.BroadcastToOptions, options, 2
     )
+    return graph.write(path, [x], [y])
+
+
+def reciprocal_model(path: Path) -> Path:
+    """Write a model ``x[1] -> scores[1]`` that divides 1 by x, both int32: 0 is a run that fails."""
+    graph = _Graph()
+    x = graph.tensor("x", (1,), np.int32)
+    one = graph.constant("one", np.ones(1, np.int32))
+    y = graph.tensor("y", (1,), np.int32)
+    graph.operation(schema.BuiltinOperator.DIV, [one, x], [y], schema.BuiltinOptions.DivOptions, schema.DivOptionsT())
     graph.signature({INPUT: x}, {OUTPUT: y})
     return graph.write(path, [x], [y])
 
@@ -154,7 +195,7 @@ def artifact_folder(
         seed: Of weights and samples.
         samples: Number of golden inputs in the self-test.
         passing: False for a self-test that no device reproduces.
-        model: Writes another model than a linear one; its golden inputs are zeros.
+        model: Writes another model than a linear one; its golden inputs are ones.
     """
     folder = directory / name / str(version) / profile
     folder.mkdir(parents=True)
@@ -192,8 +233,8 @@ def _golden(model: Model, samples: int, seed: int | None) -> SelfTest:
     inputs = {}
     for spec in model.inputs:
         shape = (samples, *(abs(size) for size in spec.shape))
-        real = np.zeros(shape, np.float32) if seed is None else np.random.default_rng(seed).random(shape, np.float32)
-        inputs[spec.name] = quantize(real, spec) if spec.scale else real
+        real = np.ones(shape, np.float32) if seed is None else np.random.default_rng(seed).random(shape, np.float32)
+        inputs[spec.name] = quantize(real, spec) if spec.scale else real.astype(DTYPES[spec.datatype])
     return record_selftest(model, inputs)
 
 
@@ -230,6 +271,16 @@ class _Graph:
             tensor.quantization.scale, tensor.quantization.zeroPoint = [quantization[0]], [quantization[1]]
         self._graph.tensors.append(tensor)
         return len(self._graph.tensors) - 1
+
+    def text(self, name: str) -> int:
+        index = self.tensor(name, (1,), np.float32)
+        self._graph.tensors[index].type = schema.TensorType.STRING
+        return index
+
+    def free_first_dimension(self, *indices: int) -> None:
+        for index in indices:
+            tensor = self._graph.tensors[index]
+            tensor.shapeSignature = [-1, *tensor.shape[1:]]
 
     def constant(self, name: str, value: np.ndarray, *, quantization=None) -> int:
         buffer = schema.BufferT()

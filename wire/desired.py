@@ -13,13 +13,21 @@ from msgspec import Meta, field
 from edgeferry.wire.codec import Message, WireError, canonical, decode
 
 __all__ = [
+    "FORMAT",
+    "MAX_DOCUMENT_BYTES",
+    "MAX_MANIFEST_BYTES",
+    "ROLE_MODEL",
+    "ROLE_SELFTEST",
+    "STABLE",
     "ArtifactManifest",
     "BlobRef",
-    "BlobRole",
     "DesiredDocument",
     "ManifestBlob",
     "ModelWish",
+    "Name",
     "SelfTestSpec",
+    "Sha256",
+    "Shape",
     "TensorSpec",
     "Wish",
     "all_document_path",
@@ -47,9 +55,8 @@ BlockSize = Annotated[int, Meta(ge=1024, le=1 << 20)]
 # 32 is the most that numpy 1 holds. Without limits, the product of a long shape would take minutes.
 Shape = Annotated[tuple[Annotated[int, Meta(ge=-1, le=2**40)], ...], Meta(max_length=32)]
 
-BlobRole = str
-ROLE_MODEL: BlobRole = "model"
-ROLE_SELFTEST: BlobRole = "selftest"
+ROLE_MODEL = "model"
+ROLE_SELFTEST = "selftest"
 
 
 class BlobRef(Message, frozen=True):
@@ -69,7 +76,7 @@ class ManifestBlob(Message, frozen=True):
         block_sha256s: Base64 of the blocks' SHA-256 digests, 32 bytes each, in order.
     """
 
-    role: BlobRole
+    role: str
     path: str
     sha256: Sha256
     size_bytes: Size
@@ -143,7 +150,7 @@ class ArtifactManifest(Message, frozen=True):
     preprocessing: dict[str, Any] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
 
-    def blob(self, role: BlobRole) -> ManifestBlob:
+    def blob(self, role: str) -> ManifestBlob:
         """Return the blob of ``role``.
 
         Raises:

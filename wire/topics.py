@@ -18,7 +18,7 @@ from enum import StrEnum
 
 from edgeferry.wire.codec import WireError
 
-__all__ = ["DEFAULT_ROOT", "Topic", "TopicKind", "Topics", "check_id", "check_root"]
+__all__ = ["DEFAULT_ROOT", "Topic", "TopicKind", "Topics", "check_id", "check_name", "check_root"]
 
 DEFAULT_ROOT = "edgeferry/v1"
 ID_WANTED = "1 to 64 of a-z A-Z 0-9 _ -"

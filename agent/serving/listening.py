@@ -60,11 +60,11 @@ def listen_tcp(address: str, *, allow_remote: bool) -> socket.socket:
     """
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
-    if not host or not port.isdigit():
+    if not host or not port.isdigit() or int(port) > 65535:
         raise ListenError(f"{address!r} is not HOST:PORT, such as 127.0.0.1:8501")
     try:
         family, kind, protocol, _, target = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
-    except (OSError, OverflowError) as err:
+    except OSError as err:
         raise ListenError(f"{address!r} cannot be listened on: {err}") from err
     if not (allow_remote or ipaddress.ip_address(target[0]).is_loopback):
         raise ListenError(

@@ -51,7 +51,7 @@ class _Job:
 class ModelQueue:
     """Runs one model's requests in order of arrival, one at a time."""
 
-    def __init__(self, model: Model, *, name: str, recorder: Recorder, capacity: int, patience_s: float) -> None:
+    def __init__(self, model: Model, *, name: str, recorder: Recorder, capacity: int) -> None:
         """Store the parts.
 
         Args:
@@ -59,14 +59,12 @@ class ModelQueue:
             name: For messages.
             recorder: Told when a run begins and ends.
             capacity: Requests that may wait.
-            patience_s: A request that got no answer in this time counts as the model's failure; before, as its
-                client's haste.
         """
         self._model = model
         self._name = name
         self._recorder = recorder
         self._capacity = capacity
-        self._patience_s = patience_s
+        self._running = False
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self.stats = Stats(time.monotonic())
@@ -75,6 +73,11 @@ class ModelQueue:
     def depth(self) -> int:
         """Return how many requests wait."""
         return self._jobs.qsize()
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether the model is being run at this moment."""
+        return self._running
 
     def start(self) -> None:
         """Run what is submitted."""
@@ -86,12 +89,13 @@ class ModelQueue:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def run(self, inputs: Tensors, deadline_s: float) -> tuple[Tensors, Durations]:
+    def run(self, inputs: Tensors, deadline_s: float, *, is_patient: bool) -> tuple[Tensors, Durations]:
         """Return the outputs, and where the time went.
 
         Args:
             inputs: As ``Model.run`` takes them.
             deadline_s: By ``time.monotonic``.
+            is_patient: Whether no answer until then is the model's failure; otherwise it is its client's haste.
 
         Raises:
             RequestError: The queue is full, the deadline has passed, or the model failed.
@@ -102,10 +106,9 @@ class ModelQueue:
         job = _Job(inputs, deadline_s)
         self._jobs.put(job)
         if not job.wait():
-            waited_s = time.monotonic() - job.submitted_s
-            if waited_s >= self._patience_s:
+            if is_patient:
                 self._count_failure(job)
-            raise _too_late(f"{self._name} gave no answer in {waited_s:.3f} s")
+            raise _too_late(f"{self._name} gave no answer in {time.monotonic() - job.submitted_s:.3f} s")
         if job.error:
             raise job.error
         return job.outputs, job.durations
@@ -120,6 +123,7 @@ class ModelQueue:
             job.finish()
 
     def _run(self, job: _Job, began_s: float) -> None:
+        self._running = True
         self._recorder.begin(time.monotonic_ns())
         try:
             job.outputs = self._model.run(job.inputs)
@@ -136,6 +140,7 @@ class ModelQueue:
             self.stats.succeeded(job.durations, now_s=ended_s, unix_ms=_unix_ms())
         finally:
             self._recorder.end()
+            self._running = False
 
     def _failure(self, job: _Job, detail: str) -> RequestError:
         self._count_failure(job)

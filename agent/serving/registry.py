@@ -187,7 +187,6 @@ class Registry:
             name=f"{order.model} {order.version}",
             recorder=notes,
             capacity=self._queue,
-            patience_s=self._request_timeout_s,
         )
         queue.start()
         return ServedVersion(order.path, manifest, model, queue, notes)

@@ -96,11 +96,13 @@ class RestInterface:
     def _infer(self, request: Request, model: str, version: str) -> Response:
         if request.method != "POST":
             raise _no_route(request)
-        deadline_s = time.monotonic() + _timeout_s(request.headers, self._request_timeout_s)
+        timeout_s = _timeout_s(request.headers, self._request_timeout_s)
+        deadline_s = time.monotonic() + timeout_s
         header_bytes = _number(request.headers, HEADER_LENGTH)
         with self._registry.hold(model, version) as served:
             call = decode_infer(request.body, header_bytes, served.inputs, served.outputs)
-            outputs, durations = served.queue.run(call.inputs, deadline_s)
+            is_patient = timeout_s >= self._request_timeout_s
+            outputs, durations = served.queue.run(call.inputs, deadline_s, is_patient=is_patient)
             return infer_response(call, served, outputs, durations)
 
     def _repository(self, request: Request, rest: tuple[str, ...]) -> Response:

@@ -85,9 +85,15 @@ def _flattened(data: object) -> list[Any]:
 
 def _array(numbers: list[Any], name: str, datatype: str) -> NDArray[Any]:
     dtype = DTYPES[datatype]
-    if dtype.kind in "iu" and numbers:
-        limits = np.iinfo(dtype)  # checked here, for numpy 1 wraps what numpy 2 refuses
-        if min(numbers) < limits.min or max(numbers) > limits.max:
-            raise RequestError.bad(f"data of input {name!r} exceeds {datatype}: {limits.min} to {limits.max}")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, as in C
-        return np.array(numbers, dtype)
+    if dtype.kind not in "iu":
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, as in C
+            return np.array(numbers, dtype)
+    limits = np.iinfo(dtype)
+    try:
+        wide = np.array(numbers, np.int64)
+    except OverflowError:
+        wide = np.array(numbers, object)  # large ones of UINT64, or far too large ones of any
+    # Checked here, for numpy 1 wraps what numpy 2 refuses.
+    if wide.size and (wide.min() < limits.min or wide.max() > limits.max):
+        raise RequestError.bad(f"data of input {name!r} exceeds {datatype}: {limits.min} to {limits.max}")
+    return wide.astype(dtype)

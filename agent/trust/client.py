@@ -256,16 +256,19 @@ class TrustClient:
         return TrustError(Problem(Code.FAILED_PRECONDITION, Reason.METADATA_ROLLBACK, detail))
 
     def _refusal(self, error: Exception, roots: Mapping[int, bytes]) -> TrustError:
-        history = self._folder / "newest" / "root_history"
-        trusted = {_root_number(path): path.read_bytes() for path in history.iterdir()}
-        strange = sorted(version for version in trusted.keys() & roots.keys() if trusted[version] != roots[version])
-        if not strange or not isinstance(error, UnsignedMetadataError):
+        strange = self._strange_roots(roots) if isinstance(error, UnsignedMetadataError) else []
+        if not strange:
             return explained(error)
         detail = (
             f"{error}: the broker offers another root {strange[0]} than this device trusts, so it serves another fleet,"
             " or the fleet was made anew; this device keeps to its own: to move it, let it join with a new token"
         )
         return TrustError(Problem(Code.UNAUTHENTICATED, Reason.METADATA_UNSIGNED, detail))
+
+    def _strange_roots(self, roots: Mapping[int, bytes]) -> list[int]:
+        history = self._folder / "newest" / "root_history"
+        trusted = {_root_number(path): path.read_bytes() for path in history.iterdir()}
+        return sorted(version for version in trusted.keys() & roots.keys() if trusted[version] != roots[version])
 
     def _note(self, name: str, reason: Reason, detail: str) -> None:
         log.warning("the kept %s is damaged and not used: %s", name, detail)

@@ -105,8 +105,9 @@ class DeviceUpdater(Updater):
         Raises:
             RepositoryError: They have, or do not say hash and length, or name more bytes than there may be.
         """
-        for parent in (Timestamp.type, Snapshot.type):
-            if self.has(parent) and self._trusted_set[parent].is_expired(self._trusted_set.reference_time):
+        parents = (Timestamp.type,) if role == Snapshot.type else (Timestamp.type, Snapshot.type)
+        for parent in parents:
+            if self._trusted_set[parent].is_expired(self._trusted_set.reference_time):
                 raise ExpiredMetadataError(f"{parent}.json is expired")
         return self._ref(role)
 
@@ -138,7 +139,7 @@ class _Fetcher(FetcherInterface):
         return data
 
     def _fetch(self, url: str) -> Iterator[bytes]:
-        return iter((self._read(url),))
+        raise NotImplementedError("only target files are asked for this way, and we read them ourselves")
 
     def _read(self, url: str) -> bytes:
         version, _, role = url.removeprefix(_BASE).removesuffix(".json").rpartition(".")

@@ -1,7 +1,8 @@
 """The child process that turns a source model into the float ``.tflite``, and says what the source itself answers.
 
-Job: ``format``, ``model``, ``samples``, ``compared``. It leaves ``float.tflite``, and in ``source`` the source
-model's outputs for the first ``compared`` samples; its result are the ``inputs`` of the float model.
+Job: ``format``, ``model``, ``samples``, ``calibration`` (or null) and ``compared``. It leaves ``float.tflite``, and in
+``source`` the source model's outputs for the first ``compared`` samples. Its result: the ``inputs`` of the float
+model.
 """
 
 import importlib
@@ -33,6 +34,8 @@ def _convert(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     module = importlib.import_module(next(known.module for known in FORMATS if known.name == job["format"]))
     source: Source = module.load(path)
     samples = Samples.load(Path(job["samples"])).bind(source.inputs)
+    if job["calibration"]:  # said now, not after the conversion
+        Samples.load(Path(job["calibration"])).bind(source.inputs)
     shapes = fixed_shapes(source.inputs, samples)
     report_step(folder, f"running {path.name} as it is")
     outputs = _run(source, samples, job["compared"])

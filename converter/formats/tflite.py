@@ -42,6 +42,7 @@ class TfliteSource:
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return the outputs for a batch of one."""
+        self._model.reset()
         return self._model.run(inputs)
 
     def to_tflite(self, shapes: Shapes, folder: Path) -> bytes:

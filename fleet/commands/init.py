@@ -7,7 +7,7 @@ import click
 from edgeferry.fleet.errors import ConfigurationError
 from edgeferry.fleet.rendering import hint, print_json
 from edgeferry.fleet.repository import Repository
-from edgeferry.fleet.session import Session, fleet_command, now
+from edgeferry.fleet.session import Session, fleet_command, now, usage_checked
 from edgeferry.fleet.settings import FleetSettings, Passwords, parse_broker_url, save_settings
 from edgeferry.wire.topics import DEFAULT_ROOT, check_id, check_root
 
@@ -42,9 +42,12 @@ def init(
 
     Example: edgeferry init --broker mqtts://broker.example.org --password-file -
     """
+    with usage_checked():
+        check_id(operator, what="operator")
+        check_root(topic_root)
     settings = FleetSettings(
-        operator=check_id(operator, what="operator"),
-        topic_root=check_root(topic_root),
+        operator=operator,
+        topic_root=topic_root,
         device_brokers=tuple(str(parse_broker_url(url)) for url in device_brokers),
     ).with_broker(session.broker)
     if not _is_made(session):  # the repository last: interrupted before it, the same command begins anew

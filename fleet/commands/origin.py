@@ -13,7 +13,7 @@ from edgeferry.fleet.blockserver import OriginSettings
 from edgeferry.fleet.errors import FleetError
 from edgeferry.fleet.rendering import hint, print_json
 from edgeferry.fleet.repository import Repository
-from edgeferry.fleet.session import Session, fleet_command, now
+from edgeferry.fleet.session import Session, fleet_command, now, usage_checked
 from edgeferry.fleet.watch import FleetWatch
 from edgeferry.wire.topics import check_id
 
@@ -34,7 +34,8 @@ def origin(session: Session, origin_id: str | None, rate_mb_s: float) -> None:
     Example: edgeferry origin --rate 5
     """
     repository = session.repository()
-    name = check_id(origin_id or _after_this_machine(), what="origin")
+    with usage_checked():
+        name = check_id(origin_id or _after_this_machine(), what="origin")
     settings = OriginSettings(name, rate_bytes_s=rate_mb_s * 1e6, is_lasting=True)
     stop = _stop_at_a_signal()
     with session.watch() as watch, session.server(repository, settings) as server:

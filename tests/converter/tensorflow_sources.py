@@ -1,4 +1,4 @@
-"""Makes source models with TensorFlow, good and bad ones, in a process of its own: `python tensorflow_sources.py FOLDER`.
+"""Makes source models with TensorFlow, good and bad ones: run as `python tensorflow_sources.py FOLDER`.
 
 For the bad ones it notes what the converter's formats say, so that TensorFlow is imported once for all of them.
 """
@@ -123,6 +123,10 @@ def bad_saved_models(folder: Path):
     module = tf.Module()
     module.first = tf.function(lambda x: {"y": x + 1}, input_signature=[tf.TensorSpec((None, 2))])
     module.second = tf.function(lambda x: {"y": x + 2}, input_signature=[tf.TensorSpec((None, 2))])
+    noise = tf.function(
+        lambda x: {"y": x + tf.random.uniform((1, 2))}, input_signature=[tf.TensorSpec((None, 2), name="x")]
+    )
+    tf.saved_model.save(module, str(folder / "random"), signatures={"serving_default": noise})
     text = tf.function(lambda x: {"y": x}, input_signature=[tf.TensorSpec((None,), tf.string)])
     shapeless = tf.function(lambda x: {"y": x}, input_signature=[tf.TensorSpec(None)])
     for name, signatures in {

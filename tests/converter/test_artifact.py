@@ -74,7 +74,7 @@ def test_the_same_bytes_again_change_nothing(tmp_path, draft):
 def test_other_bytes_under_the_same_version_are_refused(tmp_path, draft):
     write_version(tmp_path / "3", [draft("a")])
 
-    with pytest.raises(ArtifactError, match="a version never changes; .* to write version 4"):
+    with pytest.raises(ArtifactError, match=r"a version never changes; .* to write version 4"):
         write_version(tmp_path / "3", [draft("a", b"other"), draft("b")])
 
     assert not (tmp_path / "3" / "b").exists()

@@ -22,6 +22,13 @@ from edgeferry.converter.errors import SamplesError
 """
 
 
+PARENT = """
+import sys, pathlib
+from edgeferry.converter.child import run_child
+run_child('some_child', {}, folder=pathlib.Path(sys.argv[1]), what='x', deadline_s=60)
+"""
+
+
 @pytest.fixture
 def child(tmp_path, monkeypatch) -> Callable[..., dict[str, object]]:
     """Return a function that runs the body of a child's work as a module of its own."""
@@ -46,12 +53,12 @@ def test_files_stay_in_the_folder(child, tmp_path):
 
 
 def test_an_error_of_the_converter_crosses_over(child):
-    with pytest.raises(SamplesError, match="^x is wrong$"):
+    with pytest.raises(SamplesError, match=r"^x is wrong$"):
         child("raise SamplesError('x is wrong')")
 
 
 def test_any_other_exception_is_told_in_its_last_line(child):
-    with pytest.raises(ChildError, match="^making cats failed while thinking hard: ValueError: too hard$"):
+    with pytest.raises(ChildError, match=r"^making cats failed while thinking hard: ValueError: too hard$"):
         child("report_step(folder, 'thinking hard'); raise ValueError('too hard')")
 
 
@@ -85,7 +92,7 @@ def test_a_child_that_takes_too_long_is_killed(child, tmp_path):
 
 
 def test_a_child_that_ends_silently_is_an_error(child):
-    with pytest.raises(ChildError, match="^making cats failed$"):
+    with pytest.raises(ChildError, match=r"^making cats failed$"):
         child("os._exit(0)")
 
 
@@ -116,8 +123,7 @@ def test_the_child_dies_with_its_parent(tmp_path):
         [
             sys.executable,
             "-c",
-            "import sys, pathlib\nfrom edgeferry.converter.child import run_child\n"
-            "run_child('some_child', {}, folder=pathlib.Path(sys.argv[1]), what='x', deadline_s=60)",
+            PARENT,
             str(tmp_path / "work"),
         ],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},

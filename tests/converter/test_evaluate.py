@@ -35,7 +35,7 @@ def test_a_single_score_is_the_probability_of_class_one():
 
 def test_nan_is_no_class():
     candidate = scores(0, 1, 2, 1)
-    candidate["out"][1] = np.nan
+    candidate["out"][0] = np.nan  # argmax would say class 0, which is right
 
     assert evaluate(scores(0, 1, 2, 1), candidate, LABELS).score == 0.75
 

@@ -63,7 +63,7 @@ def test_an_unreadable_file_is_refused(tmp_path):
     path = tmp_path / "m.keras"
     path.symlink_to("/proc/self/mem")
 
-    with pytest.raises(SourceError, match="cannot be read|is not a Keras 3 model"):
+    with pytest.raises(SourceError, match=r"cannot be read|is not a Keras 3 model"):
         detect(path)
 
 
@@ -112,7 +112,7 @@ def test_a_tflite_without_signature_gets_one_and_a_fixed_batch(tmp_path):
 
 
 def test_a_quantized_tflite_is_refused(tmp_path):
-    with pytest.raises(SourceError, match="is quantized already .* give the float model"):
+    with pytest.raises(SourceError, match=r"is quantized already .* give the float model"):
         tflite.load(linear_model(tmp_path / "m.tflite", quantized=True))
 
 

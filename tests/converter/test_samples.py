@@ -114,8 +114,8 @@ def test_labels_out_of_range_are_refused_with_their_sample(tmp_path):
     samples = Samples.load(saved(tmp_path, x=np.ones((3, 2)), y=np.array([0, 3, 9])))
 
     samples.check_labels(10)
-    with pytest.raises(SamplesError, match=r"label 9 at sample 2, .* 4 classes apart; wanted 0 to 3"):
-        Samples.load(saved(tmp_path, x=np.ones((3, 2)), y=np.array([0, 3, 9]))).check_labels(4)
+    with pytest.raises(SamplesError, match=r"label 4 at sample 2, .* 4 classes apart; wanted 0 to 3"):
+        Samples.load(saved(tmp_path, x=np.ones((3, 2)), y=np.array([0, 3, 4]))).check_labels(4)
 
 
 def test_no_labels_are_in_range(tmp_path):

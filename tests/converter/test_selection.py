@@ -50,7 +50,7 @@ def test_size_and_memory_are_budgets_too():
 
 
 def test_what_exactly_meets_a_budget_keeps_it():
-    exact = candidate(Scheme.INT8, size_bytes=2 << 20, memory_bytes=8 << 20)
+    exact = candidate(Scheme.INT8, drop=0.01, size_bytes=2 << 20, memory_bytes=8 << 20)
 
     assert chosen_from(exact, order=(Scheme.INT8,)).chosen == exact
 

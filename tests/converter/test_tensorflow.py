@@ -47,8 +47,26 @@ def test_several_inputs_and_outputs_are_judged_by_agreement(sources, run, tmp_pa
     samples = str(sources.folder / "two_inputs.npz")
 
     result = run(
-        [str(sources.folder / "two_inputs.keras"), "--name", "two", "-p", "raspberry-pi-4", "--json"]
-        + ["--calibration", samples, "--evaluation", samples, "-o", str(tmp_path), "--max-drop", "0.05"]
+        [
+            str(sources.folder / "two_inputs.keras"),
+            "--name",
+            "two",
+            "-p",
+            "raspberry-pi-4",
+            "--json",
+            "--calibration",
+            samples,
+            "--evaluation",
+            samples,
+            "-o",
+            str(tmp_path),
+            "--max-drop",
+            "0.05",
+            "--scheme",
+            "int8",
+            "--scheme",
+            "float32",
+        ]
     )
 
     assert result.exit_code == 0, result.stderr
@@ -65,12 +83,36 @@ def test_two_inputs_are_named_in_the_complaint(sources, run, tmp_path):
     np.savez(tmp_path / "x.npz", x=np.ones((3, 6)))
 
     result = run(
-        [str(sources.folder / "two_inputs.keras"), "--name", "two", "-p", "raspberry-pi-4"]
-        + ["--calibration", str(tmp_path / "x.npz"), "-o", str(tmp_path)]
+        [
+            str(sources.folder / "two_inputs.keras"),
+            "--name",
+            "two",
+            "-p",
+            "raspberry-pi-4",
+            "--calibration",
+            str(tmp_path / "x.npz"),
+            "-o",
+            str(tmp_path),
+        ]
     )
 
     assert result.exit_code == 1
     assert "holds 'x', but the model's inputs want 'level', 'words'" in result.stderr
+
+
+def test_a_result_that_computes_something_else_is_refused(sources, run, tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.ones((3, 2)))
+
+    result = run(
+        [
+            *(str(sources.folder / "random"), "--name", "random", "-p", "raspberry-pi-4"),
+            *("--calibration", str(tmp_path / "x.npz"), "-o", str(tmp_path / "out")),
+        ]
+    )
+
+    assert result.exit_code == 1
+    assert "random converts, but the result computes something else: output 'y' of sample" in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def example() -> str:
 def keys_of_the_schema() -> set[str]:
     keys = {"extends"}
     for name, kind in fields_of(DeviceProfile).items():
-        if dataclasses.is_dataclass(kind):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             keys |= {f"{name}.{inner}" for inner in fields_of(kind)}
         else:
             keys.add(name)

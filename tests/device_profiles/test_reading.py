@@ -97,6 +97,11 @@ def test_a_mistake_is_answered_with_line_key_found_and_wanted(load: Load, key: s
     assert refusal(load, **{key: line}).startswith(f"board.yaml:{said}")
 
 
+@pytest.mark.parametrize("bound", [1, 86_400])
+def test_the_bounds_are_within_the_range(load: Load, bound: int) -> None:
+    assert load(watch_s=f"watch_s: {bound}").watch_s == bound
+
+
 def test_a_section_must_be_keys_and_values(load: Load) -> None:
     text = WHOLE.replace("budgets:\n  model_bytes: 64 MiB\n  memory_bytes: 128 MiB\n", "budgets: small\n")
 
@@ -140,6 +145,7 @@ class TestYaml:
             ("- a\n", "board.yaml: wanted keys and values"),
             ("", "board.yaml: wanted keys and values"),
             ("a: " + "[" * 20 + "]" * 20, "board.yaml:1: nested more than 16 levels deep"),
+            ("a: " + "{a: " * 16 + "}" * 16, "board.yaml:1: nested more than 16 levels deep"),
             ("a: " + "[" * 60_000, "board.yaml:1: nested more than 16 levels deep"),
             ("title: '\x01'\n", "board.yaml: not YAML: "),
         ],
@@ -154,8 +160,11 @@ class TestYaml:
         with pytest.raises(ProfileError, match="not UTF-8 at byte 7"):
             load_profile(str(path))
 
+    def test_a_file_may_have_64_kib(self, load: Load) -> None:
+        assert load(WHOLE + "#" * (64 * 1024 - len(WHOLE))).title == "A board"
+
     def test_a_file_that_is_too_large_is_refused(self, load: Load) -> None:
-        assert f"more than {MAX_FILE_BYTES} bytes" in refusal(load, "#" * (MAX_FILE_BYTES + 1))
+        assert f"more than {MAX_FILE_BYTES} bytes" in refusal(load, WHOLE + "#" * (MAX_FILE_BYTES + 1 - len(WHOLE)))
 
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
     @given(data=st.binary(max_size=200))

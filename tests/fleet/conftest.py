@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.brokers import TestBroker, broker, tls_broker
+from tests.fleet.fakes import PROFILE, FakeDevice, write_artifact
 
 from edgeferry.fleet.cli import main
 from edgeferry.fleet.operator import Login, Operator
 from edgeferry.fleet.repository import Repository
 from edgeferry.fleet.settings import Passwords, parse_broker_url
-from tests.brokers import TestBroker, broker, tls_broker
-from tests.fleet.fakes import PROFILE, FakeDevice, write_artifact
 
 __all__ = ["Done", "Fleet", "broker", "fleet", "fleet_dir", "run_edgeferry", "started", "tls_broker"]
 

@@ -1,4 +1,4 @@
-"""A device in 200 lines: a real MQTT client that speaks the real messages, and believes the fleet folder instead of TUF.
+"""A device for tests: a real MQTT client with the real messages that believes the fleet folder instead of TUF.
 
 It fetches the model's blob block by block from whichever origin answers, checks its hash, and then does what its test
 told it to: run it, refuse it, or say nothing more. It answers inference with what it was sent.
@@ -18,6 +18,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from tests.brokers import TestBroker
 
 from edgeferry.fleet.planning import targets_of
 from edgeferry.fleet.push import Target
@@ -55,7 +56,6 @@ from edgeferry.wire.tensors import (
     unpack_mqtt,
 )
 from edgeferry.wire.topics import TopicKind, Topics
-from tests.brokers import TestBroker
 
 PROFILE = "generic-x86-64"
 RESEND_S = 0.5

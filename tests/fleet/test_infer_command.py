@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from tests.fleet.conftest import Fleet
 from tests.fleet.fakes import FakeDevice
 
@@ -98,23 +97,13 @@ def test_an_unknown_name_is_told(
     assert sentence in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("x", "sentence"),
-    [
-        (np.zeros((3, 5), np.float32), "input has shape [3, 5], wanted [n, 4]"),
-        (np.zeros((3, 4), np.int64), "input holds int64, wanted float32 or the model's own INT8"),
-        (np.full((3, 4), np.nan, np.float32), "not finite"),
-    ],
-)
-def test_samples_that_do_not_fit_are_told(
-    fleet: Fleet, device: FakeDevice, tmp_path: Path, x: np.ndarray, sentence: str
-) -> None:
-    np.save(tmp_path / "wrong.npy", x)
+def test_samples_that_do_not_fit_are_told_and_not_sent(fleet: Fleet, device: FakeDevice, tmp_path: Path) -> None:
+    np.save(tmp_path / "wrong.npy", np.zeros((3, 5), np.float32))
 
     done = fleet.run("infer", "pi-1", "digits", "--input", str(tmp_path / "wrong.npy"))
 
     assert done.exit_code == 2
-    assert sentence in done.stderr
+    assert "input has shape [3, 5], wanted [n, 4]" in done.stderr
     assert device.infer_requests == 0
 
 

@@ -1,9 +1,9 @@
 """`push`, `rollback`, `status` and `infer` as a user runs them, against fake devices on real brokers."""
 
 import pytest
+from tests.fleet.conftest import Fleet
 
 from edgeferry.wire.messages import Outcome
-from tests.fleet.conftest import Fleet
 
 pytestmark = pytest.mark.broker
 

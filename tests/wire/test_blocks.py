@@ -43,6 +43,11 @@ def test_bit_7_of_byte_0_stands_for_the_first_block() -> None:
     assert request(first=100, count=10, bitmap=bitmap).indices() == [100, 107, 109]
 
 
+def test_a_bitmap_is_no_longer_than_its_bits() -> None:
+    assert bitmap_of([0, 7]) == (0, 8, base64.b64encode(b"\x81").decode())
+    assert bitmap_of([0, 8]) == (0, 9, base64.b64encode(b"\x80\x80").decode())
+
+
 def test_bits_after_the_count_are_not_looked_at() -> None:
     assert request(count=2, bitmap=base64.b64encode(b"\xff").decode()).indices() == [0, 1]
 
@@ -151,5 +156,11 @@ def test_the_last_block_may_be_shorter(size_bytes: int, blocks: int) -> None:
     assert block_count(size_bytes, 1024) == blocks
 
 
-def test_a_window_can_be_asked_for_at_once() -> None:
-    assert MAX_WINDOW <= 64
+def test_the_sizes_are_those_of_the_contract() -> None:
+    assert BLOCK_BYTES == 65_536
+    assert MAX_WINDOW == 16
+
+
+def test_a_request_over_16_kib_is_refused_before_it_is_parsed() -> None:
+    with pytest.raises(WireError, match="BlockRequest: 16385 bytes, wanted at most 16384"):
+        parse_block_request(b"[" * 16_385)

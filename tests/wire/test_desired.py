@@ -8,13 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeferry.wire.codec import WireError, encode
+from edgeferry.wire.codec import WireError, decode, encode
 from edgeferry.wire.desired import (
     ROLE_MODEL,
     ROLE_SELFTEST,
     BlobRef,
     DesiredDocument,
+    ManifestBlob,
     ModelWish,
+    SelfTestSpec,
+    TensorSpec,
     Wish,
     all_document_path,
     block_sha256s,
@@ -166,6 +169,27 @@ class TestManifests:
 
         with pytest.raises(WireError, match="shape"):
             decode_manifest(encode(msgspec.structs.replace(MANIFEST, inputs=(spec,))))
+
+    @pytest.mark.parametrize(
+        ("limits", "size_bytes", "block_bytes"),
+        [("within", 0, 1024), ("within", 2**40, 1 << 20), ("beyond", 2**40 + 1, 1024), ("beyond", 0, (1 << 20) + 1)],
+    )
+    def test_sizes_have_limits(self, limits: str, size_bytes: int, block_bytes: int) -> None:
+        blob = msgspec.structs.replace(MANIFEST.blobs[0], size_bytes=size_bytes, block_bytes=block_bytes)
+
+        if limits == "within":
+            assert decode(ManifestBlob, encode(blob)) == blob
+        else:
+            with pytest.raises(WireError):
+                decode(ManifestBlob, encode(blob))
+
+    def test_what_a_manifest_leaves_out_has_its_default(self) -> None:
+        assert SelfTestSpec(samples=1) == SelfTestSpec(samples=1, steps=4, atol=1e-5, rtol=1e-4)
+        assert TensorSpec(name="x", datatype="FP32", shape=()) == TensorSpec("x", "FP32", (), 0.0, 0)
+
+    def test_a_manifest_over_4_mib_is_refused_before_it_is_parsed(self) -> None:
+        with pytest.raises(WireError, match="ArtifactManifest: 4194305 bytes, wanted at most 4194304"):
+            decode_manifest(b"[" * (4 * 1024 * 1024 + 1))
 
     def test_an_empty_blob_has_no_blocks(self) -> None:
         assert block_sha256s([]) == ""

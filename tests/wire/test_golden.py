@@ -11,7 +11,7 @@ from edgeferry.wire.blocks import Block, parse_block_request
 from edgeferry.wire.codec import decode, encode
 from edgeferry.wire.desired import decode_document, decode_manifest
 from edgeferry.wire.joining import format_token, parse_token
-from edgeferry.wire.tensors import decode_response, encode_request, join_body, pack_mqtt, split_body, unpack_mqtt
+from edgeferry.wire.tensors import encode_request, pack_mqtt, split_body, unpack_mqtt
 
 from .examples import BLOCK, DOCUMENT, MANIFEST, MESSAGES, TENSORS
 
@@ -72,15 +72,3 @@ def test_a_token_is_printed_as_in_its_file() -> None:
 
     assert parse_token(text) == MESSAGES["join_token"]
     assert parse_token(format_token(parse_token(text))) == MESSAGES["join_token"]
-
-
-def test_a_binary_response_is_read() -> None:
-    header = MESSAGES["infer_response"].__class__(
-        model_name="digits", model_version="7", outputs=MESSAGES["infer_response"].outputs[:1]
-    )
-    body, header_bytes = join_body(header, [TENSORS[0].data])
-
-    response, outputs = decode_response(body, header_bytes, max_header_bytes=1024)
-
-    assert response.model_name == "digits"
-    assert [(output.name, bytes(output.data)) for output in outputs] == [("probabilities", TENSORS[0].data)]

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import zlib
+from typing import cast
 
 import msgspec
 import pytest
@@ -14,8 +15,7 @@ from edgeferry.wire.joining import JoinToken, format_token, parse_token
 
 from .examples import MESSAGES
 
-TOKEN = MESSAGES["join_token"]
-assert isinstance(TOKEN, JoinToken)
+TOKEN = cast("JoinToken", MESSAGES["join_token"])
 TEXT = format_token(TOKEN)
 
 

@@ -137,6 +137,15 @@ def test_an_open_dimension_has_no_size() -> None:
         tensor_bytes("FP32", (-1, 2))
 
 
+def test_the_items_have_the_sizes_that_the_protocol_gives_them() -> None:
+    one_byte = dict.fromkeys(("BOOL", "UINT8", "INT8"), 1)
+    two_bytes = dict.fromkeys(("UINT16", "INT16", "FP16", "BF16"), 2)
+    four_bytes = dict.fromkeys(("UINT32", "INT32", "FP32"), 4)
+    eight_bytes = dict.fromkeys(("UINT64", "INT64", "FP64"), 8)
+
+    assert one_byte | two_bytes | four_bytes | eight_bytes == ITEM_BYTES
+
+
 @pytest.mark.parametrize(("shape", "size"), [((), 4), ((0,), 0), ((2, 3), 24)])
 def test_a_tensor_takes_its_items_times_their_size(shape: tuple[int, ...], size: int) -> None:
     assert tensor_bytes("FP32", shape) == size
