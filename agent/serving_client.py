@@ -3,6 +3,7 @@
 The standard library's client would bring the e-mail parser along; this reads only what our own server writes.
 """
 
+import contextlib
 import math
 import socket
 import threading
@@ -88,7 +89,11 @@ class ServingClient:
         Raises:
             ServingError: Nobody answers.
         """
-        return msgspec.json.decode(self._call("GET", "/edgeferry/stats"), type=dict[str, Any])
+        answer = self._call("GET", "/edgeferry/stats")
+        try:
+            return msgspec.json.decode(answer, type=dict[str, Any])
+        except msgspec.DecodeError as err:
+            raise _unavailable(f"the statistics cannot be read: {err}") from err
 
     def ping(self) -> None:
         """Return when the server answers.
@@ -186,9 +191,10 @@ class _ClientConnection:
     def exchange(self, head: bytes, body: bytes | memoryview, deadline_s: float) -> tuple[int, dict[str, str], bytes]:
         """Send a request and return status, header fields in lower case, and body of the answer."""
         try:
-            self._send(head, body, deadline_s)
+            with contextlib.suppress(BrokenPipeError):  # it may have answered before it had taken all of the request
+                self._send(head, body, deadline_s)
             first = self._receive(deadline_s)
-        except (BrokenPipeError, ConnectionResetError) as err:
+        except ConnectionResetError as err:
             raise _ConnectionLostError(str(err)) from err
         if not first:
             raise _ConnectionLostError("it ended the connection")
@@ -199,10 +205,8 @@ class _ClientConnection:
     def _send(self, head: bytes, body: bytes | memoryview, deadline_s: float) -> None:
         self._set_timeout(deadline_s)
         sent = self._socket.sendmsg([head, body])
-        if sent < len(head):
-            self._socket.sendall(head[sent:])
-            sent = len(head)
-        self._socket.sendall(memoryview(body)[sent - len(head) :])
+        if sent < len(head) + len(body):
+            self._socket.sendall(memoryview(b"".join((head, body)))[sent:])
 
     def _read_head(self, deadline_s: float) -> bytes:
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:
@@ -244,7 +248,7 @@ def _parse_answer(head: bytes) -> tuple[int, dict[str, str]]:
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     if "content-length" not in headers:
         raise ValueError("its answer has no Content-Length")
-    return int(status_line.split(" ", 2)[1]), headers
+    return int(status_line[9:12]), headers  # after "HTTP/1.1 "
 
 
 def _unavailable(detail: str) -> ServingError:

@@ -19,6 +19,7 @@ _EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
 # name -> (module, what the list of commands says of it)
 _COMMANDS = {
+    "demo": ("edgeferry.fleet.commands.demo", "Go the whole way on this machine, with two devices as processes."),
     "init": ("edgeferry.fleet.commands.init", "Make a new fleet: keys, signed metadata, inventory and settings."),
     "broker": ("edgeferry.fleet.commands.broker", "Run the embedded MQTT broker, for trying things out."),
     "token": ("edgeferry.fleet.commands.token", "Add a device and print what its agent needs to join."),

@@ -200,15 +200,13 @@ class Plan(Message, frozen=True):
 
 
 def _with(plan: Plan, model: str, scope: Scope, wish: Wish) -> Plan:
-    match scope.kind:
-        case ScopeKind.EVERYONE:
-            return msgspec.structs.replace(plan, everyone={**plan.everyone, model: wish})
-        case ScopeKind.GROUP:
-            wishes = {**plan.groups.get(scope.name, {}), model: wish}
-            return msgspec.structs.replace(plan, groups={**plan.groups, scope.name: wishes})
-        case ScopeKind.DEVICE:
-            wishes = {**plan.devices.get(scope.name, {}), model: wish}
-            return msgspec.structs.replace(plan, devices={**plan.devices, scope.name: wishes})
+    if scope.kind is ScopeKind.EVERYONE:
+        return msgspec.structs.replace(plan, everyone={**plan.everyone, model: wish})
+    if scope.kind is ScopeKind.GROUP:
+        groups = {**plan.groups, scope.name: {**plan.groups.get(scope.name, {}), model: wish}}
+        return msgspec.structs.replace(plan, groups=groups)
+    devices = {**plan.devices, scope.name: {**plan.devices.get(scope.name, {}), model: wish}}
+    return msgspec.structs.replace(plan, devices=devices)
 
 
 def _narrowed(plan: Plan, model: str, scope: Scope, devices: list[Device]) -> Plan:

@@ -10,7 +10,7 @@ from edgeferry.fleet.files import folder_lock, make_folder, write_atomically
 from edgeferry.fleet.inventory import Inventory
 from edgeferry.fleet.keys import KeyFolder, KeyRole
 from edgeferry.fleet.publication import Publication
-from edgeferry.fleet.signing import LIFETIMES, Signing, empty_root, new_delegations
+from edgeferry.fleet.signing import LIFETIMES, Signing, empty_root
 
 __all__ = ["found", "root_path"]
 
@@ -40,7 +40,7 @@ def _publish(fleet_dir: Path, now: datetime) -> None:
     keys = KeyFolder(fleet_dir / "keys")
     public = {role: keys.create(role).public_key for role in KeyRole}
     root = empty_root(public, now + LIFETIMES[KeyRole.ROOT])
-    signing = Signing(keys, root, new_delegations(public[KeyRole.DOCUMENTS]), now, LIFETIMES)
+    signing = Signing(keys, root, (public[KeyRole.DOCUMENTS],), now, LIFETIMES)
     plan = Plan()
     documents = plan.documents(Inventory.load(fleet_dir).devices.values())
     publication = signing.publication(None, plan, {path: blob_ref(data) for path, data in documents.items()})

@@ -60,13 +60,9 @@ class Scope:
 
     def holds(self, device: Device) -> bool:
         """Tell whether ``device`` is meant."""
-        match self.kind:
-            case ScopeKind.EVERYONE:
-                return True
-            case ScopeKind.GROUP:
-                return self.name in device.groups
-            case ScopeKind.DEVICE:
-                return self.name == device.id
+        if self.kind is ScopeKind.GROUP:
+            return self.name in device.groups
+        return self.kind is ScopeKind.EVERYONE or self.name == device.id
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -148,5 +148,7 @@ class _PushBars:
 
 
 def _line(progress: Progress) -> str:
+    if progress.standing is Standing.FAILED:
+        return progress.reason
     word = progress.phase if progress.standing is Standing.WORKING else str(progress.standing)
     return f"{word} ({progress.reason})" if progress.reason else word

@@ -17,18 +17,17 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tuf.api.metadata import Metadata, Root, Targets
+from tuf.api.metadata import Metadata, Root
 
 from edgeferry.fleet.artifacts import checked_blocks, read_artifacts
 from edgeferry.fleet.blobs import BlobFolder, blob_ref
 from edgeferry.fleet.documents import Plan, PublishedManifest
-from edgeferry.fleet.errors import ConfigurationError
 from edgeferry.fleet.files import explained, folder_lock, write_atomically
 from edgeferry.fleet.founding import found, root_path
 from edgeferry.fleet.inventory import Inventory
 from edgeferry.fleet.keys import KeyFolder, KeyRole
 from edgeferry.fleet.publication import Publication
-from edgeferry.fleet.signing import LIFETIMES, Signing, new_delegations, with_key, with_next_version
+from edgeferry.fleet.signing import LIFETIMES, Signing, document_keys_of, with_key, with_next_version
 from edgeferry.wire.desired import ArtifactManifest, BlobRef, Wish, decode_manifest
 
 __all__ = ["Repository"]
@@ -39,9 +38,12 @@ _Change = Callable[[Plan, Inventory], Plan]
 class Repository:
     """A fleet folder, as one command or one origin sees it. What only reads may be called by any thread."""
 
-    def __init__(self, fleet_dir: Path, publication: Publication, inventory: Inventory) -> None:
+    def __init__(
+        self, fleet_dir: Path, publication: Publication, inventory: Inventory, *, lock_timeout_s: float = 10.0
+    ) -> None:
         self.inventory = inventory
         self._folder = fleet_dir
+        self._lock_timeout_s = lock_timeout_s
         self._blobs = BlobFolder(fleet_dir / "blobs")
         self._keys = KeyFolder(fleet_dir / "keys")
         self._published = publication
@@ -60,13 +62,17 @@ class Repository:
         return cls.open(fleet_dir)
 
     @classmethod
-    def open(cls, fleet_dir: Path) -> "Repository":
+    def open(cls, fleet_dir: Path, *, lock_timeout_s: float = 10.0) -> "Repository":
         """Return the fleet in ``fleet_dir``.
+
+        Args:
+            fleet_dir: The fleet folder.
+            lock_timeout_s: How long to wait when another command is changing the fleet.
 
         Raises:
             ConfigurationError: There is none, or it cannot be read.
         """
-        return cls(fleet_dir, Publication.load(fleet_dir), Inventory.load(fleet_dir))
+        return cls(fleet_dir, Publication.load(fleet_dir), Inventory.load(fleet_dir), lock_timeout_s=lock_timeout_s)
 
     @property
     def generation(self) -> int:
@@ -224,7 +230,7 @@ class Repository:
             signing = self._signing(now, LIFETIMES[KeyRole.TIMESTAMP])
             key = self._keys.create(role).public_key
             if role is KeyRole.DOCUMENTS:
-                signing.delegations = new_delegations(key)
+                signing.document_keys = (key,)
                 signing.forced = {KeyRole.TARGETS, KeyRole.DOCUMENTS}
             else:
                 signing.root = with_key(before, role, key)
@@ -244,19 +250,16 @@ class Repository:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        with folder_lock(self._folder / "lock"):
+        with folder_lock(self._folder / "lock", timeout_s=self._lock_timeout_s):
             self.reload()
             yield
 
     def _signing(self, now: datetime, lifetime: timedelta) -> Signing:
         issued = datetime.fromtimestamp(self._published.issued_ms / 1000, UTC)
-        targets = Metadata[Targets].from_bytes(self._blobs.read(self._published.targets.ref())).signed
-        if targets.delegations is None:
-            raise ConfigurationError(f"{self._folder}: its targets delegate to nobody; restore it from a backup")
         return Signing(
             keys=self._keys,
             root=self._root(),
-            delegations=targets.delegations,
+            document_keys=document_keys_of(self._blobs.read(self._published.targets.ref())),
             now=max(now.astimezone(UTC), issued),
             lifetimes={**LIFETIMES, KeyRole.SNAPSHOT: lifetime, KeyRole.TIMESTAMP: lifetime},
         )

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
 import msgspec
-from securesystemslib.signer import CryptoSigner, Key, SSlibKey
+from securesystemslib.signer import CryptoSigner, Key
 from tuf.api.metadata import (
     Delegations,
     Metadata,
@@ -36,7 +36,7 @@ from edgeferry.fleet.keys import KeyFolder, KeyRole
 from edgeferry.fleet.publication import FORMAT, Publication, SignedFile
 from edgeferry.wire.desired import BlobRef
 
-__all__ = ["LIFETIMES", "Signing", "empty_root", "new_delegations", "with_key", "with_next_version"]
+__all__ = ["LIFETIMES", "Signing", "document_keys_of", "empty_root", "with_key", "with_next_version"]
 
 _BIN_BITS = 8  # 256 bins: a snapshot of 34 KB, and a bin of 8 KB where there are 10,000 devices
 _BIN_PREFIX = "bin"
@@ -63,7 +63,7 @@ class Signing:
     Attributes:
         keys: Where the private keys are.
         root: The root that counts from now on.
-        delegations: Which keys sign the bins from now on.
+        document_keys: The keys that sign the bins from now on; each of them alone may.
         now: The time of signing.
         lifetimes: How long what is signed now holds, by role.
         forced: Roles whose metadata is signed whether it is due or not, because their keys changed.
@@ -72,7 +72,7 @@ class Signing:
 
     keys: KeyFolder
     root: Root
-    delegations: Delegations
+    document_keys: tuple[Key, ...]
     now: datetime
     lifetimes: Mapping[KeyRole, timedelta]
     forced: Collection[KeyRole] = ()
@@ -109,7 +109,7 @@ class Signing:
         return role in self.forced or not lifetime / 2 <= left <= lifetime
 
     def _bins(self, before: Publication | None, files: Mapping[str, BlobRef]) -> dict[str, SignedFile]:
-        roles = self._succinct_roles()
+        roles = _bin_roles(self.document_keys)
         wanted = _by_bin(roles, files)
         if before is None:
             return {name: self._bin(roles, None, wanted.get(name, {})) for name in roles.get_roles()}
@@ -129,7 +129,7 @@ class Signing:
     def _targets(self, before: SignedFile | None) -> SignedFile:
         if before and not self.is_due(before.expires_ms, KeyRole.TARGETS):
             return before
-        body = Targets(**self._next(before, KeyRole.TARGETS), delegations=self.delegations)
+        body = Targets(**self._next(before, KeyRole.TARGETS), delegations=_delegations(self.document_keys))
         return self._sign(body, KeyRole.TARGETS, self.root.roles[Targets.type])
 
     def _snapshot(self, before: Publication | None, targets: SignedFile, bins: Mapping[str, SignedFile]) -> SignedFile:
@@ -177,12 +177,6 @@ class Signing:
             )
         return signers
 
-    def _succinct_roles(self) -> SuccinctRoles:
-        roles = self.delegations.succinct_roles
-        if roles is None:
-            raise ConfigurationError("the targets of this fleet have no hash bins; restore the fleet folder")
-        return roles
-
 
 def empty_root(keys: Mapping[KeyRole, Key], expires: datetime) -> Root:
     """Return the first root of a fleet, not signed yet."""
@@ -209,9 +203,27 @@ def with_key(root: Root, role: KeyRole, key: Key) -> Root:
     return renewed
 
 
-def new_delegations(key: SSlibKey) -> Delegations:
-    """Return the delegation of all documents and manifests to hash bins that ``key`` signs (TAP 15)."""
-    return Delegations({key.keyid: key}, succinct_roles=SuccinctRoles([key.keyid], 1, _BIN_BITS, _BIN_PREFIX))
+def document_keys_of(targets: bytes) -> tuple[Key, ...]:
+    """Return the keys that sign the bins by the word of this targets metadata.
+
+    Raises:
+        ConfigurationError: It names none.
+    """
+    delegations = Metadata[Targets].from_bytes(targets).signed.delegations
+    if delegations is None:
+        raise ConfigurationError(
+            "the targets metadata names no keys for documents; restore the fleet folder from a backup"
+        )
+    return tuple(delegations.keys.values())
+
+
+def _delegations(keys: Collection[Key]) -> Delegations:
+    """Return the delegation of all documents and manifests to hash bins (TAP 15)."""
+    return Delegations({key.keyid: key for key in keys}, succinct_roles=_bin_roles(keys))
+
+
+def _bin_roles(keys: Collection[Key]) -> SuccinctRoles:
+    return SuccinctRoles([key.keyid for key in keys], 1, _BIN_BITS, _BIN_PREFIX)
 
 
 def _by_bin(roles: SuccinctRoles, files: Mapping[str, BlobRef]) -> dict[str, dict[str, BlobRef]]:

@@ -3,6 +3,8 @@
 import logging
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from edgeferry.agent.blackbox import Blackbox
@@ -71,19 +73,40 @@ def run(arguments: list[str]) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code."""
     options = ServingOptions.parse(arguments)
     die_with_parent(options.parent_pid)
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)  # before any thread: all inherit it, sigwait() takes them
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        serving = start_serving(options)
-    except (ListenError, OSError) as err:
-        logger.error("cannot serve: %s", err)  # noqa: TRY400 - the sentence is for a person; there is no bug to trace
-        return _EXIT_CONFIGURATION
-    logger.info("serving on %s%s", options.socket, f" and http://{serving.http}" if serving.http else "")
-    signal.sigwait(_STOP_SIGNALS)
-    logger.info("stopping")
-    all_ended = serving.stop()
+    with _stop_signals() as stop_signals:
+        try:
+            serving = start_serving(options)
+        except (ListenError, OSError) as err:
+            logger.error("cannot serve: %s", err)  # noqa: TRY400 - a sentence for a person; there is no bug to trace
+            return _EXIT_CONFIGURATION
+        logger.info("serving on %s%s", options.socket, f" and http://{serving.http}" if serving.http else "")
+        os.read(stop_signals, 1)
+        logger.info("stopping")
+        all_ended = serving.stop()
     options.socket.unlink(missing_ok=True)
     if not all_ended:
         logging.shutdown()
         os._exit(0)  # tearing Python down below a thread that still runs a model could crash
     return 0
+
+
+@contextmanager
+def _stop_signals() -> Iterator[int]:
+    """Give a descriptor that becomes readable when the process shall end.
+
+    The kernel may deliver the signal to any thread, and numpy starts some of its own as it is imported: so neither a
+    mask and sigwait() nor a handler that only the main thread runs would do.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    former_descriptor = signal.set_wakeup_fd(writer)
+    former_handlers = {number: signal.signal(number, lambda *_: None) for number in _STOP_SIGNALS}
+    try:
+        yield reader
+    finally:
+        for number, handler in former_handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(former_descriptor)
+        os.close(reader)
+        os.close(writer)

@@ -3,7 +3,6 @@
 import re
 import signal
 import socket
-import time
 from datetime import timedelta
 from threading import Event
 
@@ -13,7 +12,7 @@ from edgeferry.fleet.blockserver import OriginSettings
 from edgeferry.fleet.errors import FleetError
 from edgeferry.fleet.rendering import hint, print_json
 from edgeferry.fleet.repository import Repository
-from edgeferry.fleet.session import Session, fleet_command, now, usage_checked
+from edgeferry.fleet.session import Session, fleet_command, now, now_s, usage_checked
 from edgeferry.fleet.watch import FleetWatch
 from edgeferry.wire.topics import check_id
 
@@ -46,16 +45,19 @@ def origin(session: Session, origin_id: str | None, rate_mb_s: float) -> None:
             hint("press Ctrl-C to stop it")
         repository.renew(now(), lifetime=_LIFETIME)
         watch.say(repository.roots(), repository.timestamp())
+        renewed_at_s = now_s()
         while server.is_serving and not stop.wait(_LOOK_S):
-            _keep_fresh(repository, watch)
+            is_due = now_s() - renewed_at_s >= _RENEW_EVERY_S
+            _keep_fresh(repository, watch, renew=is_due)
+            renewed_at_s = now_s() if is_due else renewed_at_s
     if not stop.is_set():
         raise FleetError(f"origin {name} has stopped serving; its log says why")
 
 
-def _keep_fresh(repository: Repository, watch: FleetWatch) -> None:
-    """Say what another command has published, and renew what nears its end."""
+def _keep_fresh(repository: Repository, watch: FleetWatch, *, renew: bool) -> None:
+    """Say what another command has published, and with ``renew`` sign anew what has lived half of its life."""
     changed = repository.reload()
-    if int(time.monotonic()) % int(_RENEW_EVERY_S) == 0:
+    if renew:
         changed |= repository.renew(now(), lifetime=_LIFETIME)
     if changed:
         watch.say(repository.roots(), repository.timestamp())

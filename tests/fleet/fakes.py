@@ -7,6 +7,7 @@ told it to: run it, refuse it, or say nothing more. It answers inference with wh
 import hashlib
 import os
 import queue
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -162,6 +163,7 @@ class FakeDevice:
         client.username_pw_set(self.id, self._broker.passwords[self.id])
         client.will_set(self._topics.device(self.id, TopicKind.AVAILABILITY), b"offline", qos=1, retain=True)
         client.reconnect_delay_set(1, 1)
+        client.on_socket_open = lambda _client, _data, sock: sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.on_connect = self._on_connect
         client.on_message = lambda _client, _data, message: self._inbox.put(message)
         return client
@@ -229,6 +231,7 @@ class FakeDevice:
         blocks: dict[int, bytes] = {}
         total = block_count(blob.size_bytes, blob.block_bytes)
         asked_at = 0.0
+        later: list[mqtt.MQTTMessage] = []
         while len(blocks) < total and not self._stop.is_set():
             if time.monotonic() - asked_at > RESEND_S:
                 asked_at = time.monotonic()
@@ -239,6 +242,10 @@ class FakeDevice:
                 if block.sha256_prefix.hex() == blob.sha256[:16]:
                     blocks[block.index] = bytes(block.data)
                     asked_at = asked_at if len(blocks) % MAX_WINDOW else 0.0
+            elif message is not None:
+                later.append(message)
+        for message in later:
+            self._inbox.put(message)
         data = b"".join(blocks[index] for index in range(len(blocks)))
         assert self._stop.is_set() or hashlib.sha256(data).hexdigest() == blob.sha256
         return data

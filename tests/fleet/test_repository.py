@@ -1,5 +1,6 @@
 """What a command publishes is there for the next one, whole, and signed only where it changed."""
 
+import errno
 import os
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.models import artifact_folder
 from tests.trust.simulator import PROFILE, START, write_artifact
-from tuf.api.metadata import Metadata, Root, Timestamp
+from tuf.api.metadata import Metadata, Root, Targets, Timestamp
 
 from edgeferry.fleet.errors import ArtifactError, BusyError, ConfigurationError, FleetError, UsageError
 from edgeferry.fleet.files import folder_lock
@@ -16,6 +17,7 @@ from edgeferry.fleet.inventory import Inventory
 from edgeferry.fleet.keys import KeyRole
 from edgeferry.fleet.publication import Publication
 from edgeferry.fleet.repository import Repository
+from edgeferry.fleet.signing import document_keys_of
 from edgeferry.wire.desired import BlobRef
 
 NOW = START
@@ -200,7 +202,7 @@ class TestArtifacts:
         with (broken / PROFILE / "model.tflite").open("ab") as file:
             file.write(b"!")
 
-        with pytest.raises(ArtifactError, match="differs from its artifact.json"):
+        with pytest.raises(ArtifactError, match="differs from its artifact"):
             repository.add_artifacts(broken)
 
         assert files_of(folder) == before
@@ -347,14 +349,14 @@ class TestPublishing:
 
         assert datetime.now(UTC) - began < timedelta(seconds=2)  # 20 ms on an idle machine
 
-    def test_a_folder_in_use_is_told(self, repository, folder, monkeypatch):
-        monkeypatch.setattr("edgeferry.fleet.repository.LOCK_TIMEOUT_S", 0.05)
-        repository.wish("digits", 1, "all")
+    def test_a_folder_in_use_is_told(self, repository, folder):
+        other = Repository.open(folder, lock_timeout_s=0.05)
+        other.wish("digits", 1, "all")
 
         with folder_lock(folder / "lock"), pytest.raises(BusyError, match="is changing this fleet"):
-            repository.publish(NOW)
+            other.publish(NOW)
 
-        assert repository.publish(NOW) == 3
+        assert other.publish(NOW) == 3
 
     def test_a_lost_key_is_told_and_changes_nothing(self, repository, folder):
         (path,) = (folder / "keys").glob("documents-*")
@@ -380,18 +382,9 @@ class TestPublishing:
 
         assert repository.publish(NOW) == 3
 
-    def test_a_publication_without_bins_is_told(self, repository, folder):
-        path = folder / "published.json"
-        publication = Publication.load(folder)
-        timestamp = publication.timestamp
-        path.write_text(path.read_text().replace(publication.targets.sha256, timestamp.sha256))
-        text = path.read_text().replace(
-            f'"size_bytes":{publication.targets.size_bytes}', f'"size_bytes":{timestamp.size_bytes}'
-        )
-        path.write_text(text)
-
-        with pytest.raises(ConfigurationError, match="its targets delegate to nobody"):
-            repository.publish(NOW)
+    def test_targets_without_keys_for_documents_are_told(self):
+        with pytest.raises(ConfigurationError, match="names no keys for documents"):
+            document_keys_of(Metadata(Targets()).to_bytes())
 
 
 class TestTime:
@@ -454,7 +447,16 @@ class TestRotating:
         for path in (folder / "keys").glob(f"{role}-*"):
             path.unlink()
         with pytest.raises(ConfigurationError, match=f"0 of the fleet's {role} keys are here"):
-            repository.rotate(KeyRole.TIMESTAMP if role is KeyRole.ROOT else role, NOW + timedelta(days=366))
+            repository.publish(NOW + timedelta(days=366))
+
+    def test_a_lost_timestamp_key_is_replaced_with_the_root_key(self, repository, folder):
+        for path in (folder / "keys").glob("timestamp-*"):
+            path.unlink()
+
+        repository.rotate(KeyRole.TIMESTAMP, NOW)
+
+        repository.wish("digits", 1, "all")
+        assert repository.publish(NOW) == 4
 
 
 class TestCrashing:
@@ -509,26 +511,26 @@ class TestCrashing:
             assert Repository.create(copy, now=NOW).publish(NOW) == 1
         assert Repository.open(left[-1]).generation == 1
 
-    def test_a_full_disk_leaves_what_was_published(self, repository, folder, monkeypatch, tmp_path):
+    @pytest.mark.parametrize("allowed", range(6))
+    def test_a_full_disk_leaves_what_was_published(self, repository, folder, monkeypatch, allowed):
+        left = [allowed]
         real = os.fsync
-        for allowed in range(4):
-            left = [allowed]
 
-            def full(descriptor: int, left: list[int] = left) -> None:
-                left[0] -= 1
-                if left[0] < 0:
-                    raise OSError(28, "No space left on device")
-                real(descriptor)
+        def fill_up(descriptor: int) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            real(descriptor)
 
-            repository = Repository.open(folder)
-            repository.wish("digits", 1, "all")
-            with monkeypatch.context() as patch:
-                patch.setattr(os, "fsync", full)
-                with pytest.raises(FleetError, match="make room on the disk"):
-                    repository.publish(NOW)
+        repository.wish("digits", 1, "all")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fill_up)
+            with pytest.raises(FleetError, match="make room on the disk"):
+                repository.publish(NOW)
 
-            assert Repository.open(folder).generation == 2
-            assert not [path for path in folder.rglob("*.new")]
+        assert Repository.open(folder).generation == 2
+        assert not list(folder.rglob("*.new"))
+        assert repository.publish(NOW) == 3
 
     def test_the_inventory_outlives_a_publication_that_failed(self, repository, folder):
         for path in (folder / "keys").glob("timestamp-*"):

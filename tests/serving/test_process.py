@@ -109,12 +109,12 @@ def test_without_a_parent_nothing_is_tied() -> None:
 def test_an_address_that_cannot_be_used_is_a_configuration_error(
     tmp_path: Path, http: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    try:
-        assert run(["--socket", str(tmp_path / "s.sock"), "--http", http]) == 78
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    handler = signal.getsignal(signal.SIGINT)
+
+    assert run(["--socket", str(tmp_path / "s.sock"), "--http", http]) == 78
+
     assert "cannot serve:" in caplog.text
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 OPTIONS: list[Callable[[Path], ServingOptions]] = [

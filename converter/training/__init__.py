@@ -1,0 +1,1 @@
+"""Training with Keras. Its modules run in child processes: TensorFlow can abort the interpreter."""
