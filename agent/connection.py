@@ -8,6 +8,7 @@ the client goes on saying that it is connected.
 
 import logging
 import random
+import socket
 import ssl
 import threading
 import time
@@ -232,6 +233,7 @@ class _Attempt:
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         client.on_publish = self._on_publish
+        client.on_socket_open = _send_at_once
         return client
 
     def connect(self, client: mqtt.Client) -> None:
@@ -289,6 +291,12 @@ class _Attempt:
         self, _client: mqtt.Client, _userdata: object, mid: int, _code: ReasonCode, _properties: Properties
     ) -> None:
         self._owner._published(mid)  # noqa: SLF001
+
+
+def _send_at_once(_client: mqtt.Client, _userdata: object, opened: object) -> None:
+    """Switch Nagle's algorithm off: with it an inference over MQTT took 44 ms instead of 0.5."""
+    if isinstance(opened, socket.socket):
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _publish_properties(client: mqtt.Client, correlation: bytes, expiry_s: int) -> Properties | None:

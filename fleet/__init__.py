@@ -1,1 +1,1 @@
-
+"""On the workstation: signs, serves blocks, pushes, watches."""

@@ -192,7 +192,7 @@ def progress_of(target: Target, view: DeviceView, *, now: float, began_at: float
     """
     model = view.state.models.get(target.model) if view.state else None
     knows = view.state is not None and view.state.generation >= target.generation
-    if model and _is_active(target, model, knows):
+    if model and knows and _is_active(target, model):  # before it knows, it still needs this push's metadata
         return Progress(Standing.ACTIVE, model.phase)
     if model and _has_failed(target, model):
         return Progress(Standing.FAILED, model.phase, reason=_why(model))
@@ -203,9 +203,8 @@ def progress_of(target: Target, view: DeviceView, *, now: float, began_at: float
     return _working(model, view, knows=knows)
 
 
-def _is_active(target: Target, model: ModelState, knows: bool) -> bool:
-    is_settled = model.wanted == target.version and model.deployment in ("", target.deployment)
-    return model.labels.get(STABLE) == target.version and not model.quarantined and (knows or is_settled)
+def _is_active(target: Target, model: ModelState) -> bool:
+    return model.labels.get(STABLE) == target.version and not model.quarantined
 
 
 def _has_failed(target: Target, model: ModelState) -> bool:

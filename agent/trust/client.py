@@ -25,7 +25,7 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot
 
 from edgeferry.agent.trust.errors import MissingError, TrustError, explained
-from edgeferry.agent.trust.resolution import Missing, Resolved, issued_ms, resolve
+from edgeferry.agent.trust.resolution import Missing, Resolved, resolve
 from edgeferry.agent.trust.signatures import remember_signatures
 from edgeferry.agent.trust.updater import MAX_ROOTS, MAX_TIMESTAMP_BYTES, BlobSource, DeviceUpdater, Offer
 from edgeferry.wire.codec import Message, WireError, decode
@@ -67,7 +67,8 @@ class TrustClient:
 
     Attributes:
         damage: What is wrong with ``files``, by file name; empty when all is well.
-        issued_ms: The newest time that verified metadata has told; 0 for none.
+        issued_ms: The time that the newest verified timestamp tells, also when that was refused for its expiry; 0 for
+            none. It comes back from ``files``; whoever keeps a copy of it beside them also keeps a thief's.
         root_version: The newest root that is trusted.
     """
 
@@ -237,7 +238,7 @@ class TrustClient:
     def _remember(self, updater: DeviceUpdater) -> None:
         self.root_version = max(self.root_version, updater.root_version)
         self._known_root = max(self._known_root, updater.root_version)
-        self.issued_ms = max(self.issued_ms, issued_ms(updater.timestamp))
+        self.issued_ms = updater.issued_ms or self.issued_ms
 
     def _awaited_roots(self, roots: Mapping[int, bytes], timestamp: bytes) -> tuple[int, ...]:
         """Return the roots that an unverified timestamp speaks of and that are not here: a reason to wait, no more."""

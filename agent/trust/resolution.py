@@ -7,8 +7,6 @@ installed without keeping the others from it.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tuf.api.metadata import Timestamp
-
 from edgeferry.agent.trust.errors import MissingError
 from edgeferry.agent.trust.updater import BlobSource, DeviceUpdater, take, target_ref
 from edgeferry.wire.codec import WireError
@@ -30,7 +28,7 @@ from edgeferry.wire.desired import (
 )
 from edgeferry.wire.messages import Code, Problem, Reason
 
-__all__ = ["Missing", "Resolved", "issued_ms", "resolve"]
+__all__ = ["Missing", "Resolved", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +132,9 @@ def resolve(
         generation=timestamp.version if timestamp else 0,
         root_version=updater.root_version,
         expires_ms=int(updater.earliest_expiry().timestamp() * 1000),
-        issued_ms=issued_ms(timestamp),
+        issued_ms=updater.issued_ms,
         documents=frozenset(ref.sha256 for ref in [*updater.metadata_blobs(), *targets.read.values()]),
     )
-
-
-def issued_ms(timestamp: Timestamp | None) -> int:
-    """Return when ``timestamp`` was signed by its own account; 0 when it does not say."""
-    issued = timestamp.unrecognized_fields.get("issued_ms") if timestamp else None
-    return issued if type(issued) is int and 0 <= issued < 2**53 else 0
 
 
 def _wishes(targets: _Targets, device: str, known_groups: tuple[str, ...]) -> tuple[dict[str, Wish], tuple[str, ...]]:

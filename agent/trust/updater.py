@@ -91,6 +91,19 @@ class DeviceUpdater(Updater):
         signed: Iterable[Signed] = iter(self._trusted_set)  # a mapping that gives its values, not its keys
         return min(role.expires for role in signed)
 
+    @property
+    def issued_ms(self) -> int:
+        """Return when the newest trusted timestamp was signed, by its own account; 0 when it does not say.
+
+        A time after which it could not have been used is none: so whoever steals the timestamp key can put a device's
+        clock forward, but not beyond the root, and a new key brings the true time back.
+        """
+        if self.timestamp is None:
+            return 0
+        issued_ms = self.timestamp.unrecognized_fields.get("issued_ms")
+        latest_ms = min(self.timestamp.expires, self._trusted_set.root.expires).timestamp() * 1000
+        return issued_ms if type(issued_ms) is int and 0 <= issued_ms <= latest_ms else 0
+
     def metadata_blobs(self) -> tuple[BlobRef, ...]:
         """Return the blobs that the trusted metadata was read from: snapshot, targets and bins."""
         roles = [name.removesuffix(".json") for name in self._trusted_set.snapshot.meta]

@@ -1,4 +1,4 @@
-"""What the demo shows, step by step. Each step runs the command that a person would type, and checks what came of it."""
+"""What the demo shows, step by step: each runs the command that a person would type and checks what came of it."""
 
 import secrets
 import time

@@ -464,6 +464,39 @@ def test_a_version_that_a_thief_rushed_ahead_is_forgotten_with_his_key(fleet, de
     assert device.follow(fleet.broker(), fleet.now_ms).resolved.generation == fleet.repository.generation
 
 
+def test_a_clock_that_a_thief_put_forward_is_right_again_with_a_new_key(fleet, device):
+    root_expires = fleet.repository.expiries()[KeyRole.ROOT]
+
+    def hurry(signed) -> None:
+        signed.expires = root_expires
+        signed.unrecognized_fields["issued_ms"] = int(root_expires.timestamp() * 1000)
+
+    assert isinstance(device.look(forged(fleet, {"timestamp": hurry}), fleet.now_ms), Missing)
+    assert device.client.issued_ms == int(root_expires.timestamp() * 1000)
+
+    fleet.wait(days=1)
+    fleet.repository.rotate(KeyRole.SNAPSHOT, fleet.now)
+    fleet.repository.rotate(KeyRole.TIMESTAMP, fleet.now)
+
+    with pytest.raises(TrustError) as error:
+        device.look(fleet.broker(), device.client.issued_ms)
+    assert error.value.problem.reason is Reason.METADATA_EXPIRED
+    assert device.client.issued_ms == fleet.now_ms
+    assert isinstance(device.follow(fleet.broker(), device.client.issued_ms).resolved, Resolved)
+
+
+def test_a_clock_cannot_be_put_beyond_the_root(fleet, device):
+    def hurry(signed) -> None:
+        signed.expires = fleet.now + timedelta(days=9_999)
+        signed.unrecognized_fields["issued_ms"] = fleet.now_ms + 9_000 * 24 * 3600 * 1000
+
+    before = device.client.issued_ms
+
+    device.look(forged(fleet, {"timestamp": hurry}), fleet.now_ms)
+
+    assert device.client.issued_ms == before
+
+
 def _bin_listing(fleet: Fleet, path: str) -> str:
     """Return the role that lists ``path``."""
     for name, file in fleet.publication().bins.items():
