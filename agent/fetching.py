@@ -96,10 +96,19 @@ class Fetcher:
         self._connected = False
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether something is wanted and nobody answers."""
+    def obstacle(self) -> Problem | None:
+        """Why nothing arrives although something is wanted; None when it does, or when nothing is."""
         current = self._current()
-        return current is not None and (not self._origins.online or current.pull.is_waiting)
+        if current is None or not self._connected:
+            return None
+        if current.pull.rejected:
+            sha256 = current.pull.want.blob.sha256
+            detail = f"an origin sends wrong bytes for blob {sha256[:12]}; they are dropped, and asked for again"
+            return Problem(code=Code.DATA_LOSS, reason=Reason.BLOB_MISMATCH, detail=detail)
+        if not self._origins.online or current.pull.is_waiting:
+            detail = "no origin answers; run `edgeferry push` or `edgeferry origin` where the fleet folder is"
+            return Problem(code=Code.UNAVAILABLE, reason=Reason.WAITING_FOR_ORIGIN, detail=detail)
+        return None
 
     @property
     def is_idle(self) -> bool:

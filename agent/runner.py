@@ -97,7 +97,6 @@ class Runner:
         self._settings = settings
         self._parts = parts
         self._serving = "starting"
-        self._connected = False
         self._collect_due = False
         self._running = True
         self._sample_s = 0.0
@@ -134,11 +133,7 @@ class Runner:
 
     def standing(self) -> Standing:
         """Return what is known beside the models."""
-        waiting = None
-        if self._connected and self._parts.fetcher.is_waiting:
-            detail = "no origin answers; run `edgeferry push` or `edgeferry origin` where the fleet folder is"
-            waiting = Problem(code=Code.UNAVAILABLE, reason=Reason.WAITING_FOR_ORIGIN, detail=detail)
-        return replace(self._parts.follower.standing, serving=self._serving, waiting=waiting)
+        return replace(self._parts.follower.standing, serving=self._serving, waiting=self._parts.fetcher.obstacle)
 
     def request_collection(self) -> None:
         """Have unneeded blobs removed as soon as no metadata is on its way."""
@@ -240,14 +235,12 @@ class Runner:
 
     def _on_connected(self, event: Connected, now_s: float) -> None:
         logger.info("connected to %s with MQTT %s", event.url, "5" if event.protocol == 5 else "3.1.1")
-        self._connected = True
         self._parts.voice.connected(self._parts.info(), self.report(), supports_expiry=event.protocol == 5)
         self._parts.fetcher.set_connected(connected=True, now_s=now_s)
         self._sample_s = now_s
 
     def _on_disconnected(self, reason: str, now_s: float) -> None:
         logger.warning("not connected: %s", reason)
-        self._connected = False
         self._parts.voice.disconnected()
         self._parts.fetcher.set_connected(connected=False, now_s=now_s)
 

@@ -92,7 +92,7 @@ class Pull:
         want: The blob.
         have: The blocks that are here; the caller may persist it at any time.
         origin: Who is asked first; empty for whoever can.
-        rejected: Blocks that were dropped because their SHA-256 was wrong.
+        rejected: Blocks that were dropped as wrong since the last right one.
     """
 
     def __init__(self, want: Want, have: BlockMap, transfer: int) -> None:
@@ -231,6 +231,7 @@ class Pull:
     def _note_arrival(self, index: int, now_s: float) -> None:
         asked = self._asked.pop(index, None)
         self._silent_rounds = 0
+        self.rejected = 0
         self._window = min(self._window + 1 / self._window, float(MAX_WINDOW))
         if asked and not asked.again:
             self._sample(now_s - asked.at_s)

@@ -62,8 +62,8 @@ def replacing(path: Path, *, mode: int = _PUBLIC) -> Iterator[IO[bytes]]:
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         with explained(path):
-            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as file:
-                os.fchmod(file.fileno(), mode)  # whatever the umask and a left-over file say
+            beside.unlink(missing_ok=True)  # what a crash left there may be open to others
+            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -272,8 +272,8 @@ class TrustClient:
         return sorted(version for version in trusted.keys() & roots.keys() if trusted[version] != roots[version])
 
     def _note(self, name: str, reason: Reason, detail: str) -> None:
-        log.warning("the kept %s is damaged and not used: %s", name, detail)
-        self.damage[name] = Problem(Code.DATA_LOSS, reason, f"the kept {name} is damaged and not used: {detail}")
+        log.warning("the kept %s cannot be believed any more: %s", name, detail)
+        self.damage[name] = Problem(Code.DATA_LOSS, reason, f"the kept {name} cannot be believed any more: {detail}")
 
     def _note_error(self, name: str, error: Exception) -> None:
         problem = explained(error).problem

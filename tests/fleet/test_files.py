@@ -30,6 +30,16 @@ def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "a"]
 
 
+def test_what_a_crash_left_beside_a_secret_does_not_open_it_to_others(tmp_path):
+    left = tmp_path / f".secret.{os.getpid()}.new"
+    left.touch(0o644)
+
+    write_atomically(tmp_path / "secret", b"", mode=0o600)
+
+    assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
+    assert not left.exists()
+
+
 def test_file_and_folder_are_synced_before_it_returns(tmp_path, monkeypatch):
     synced = []
     real = os.fsync

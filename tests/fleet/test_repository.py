@@ -228,7 +228,7 @@ class TestArtifacts:
         assert repository.publish(NOW) == generation
         assert 2 in Repository.open(folder).versions("digits")
 
-    @pytest.mark.parametrize("sha256", ["", "0" * 64, "../keys", "A" * 64, "0" * 63 + "\n"])
+    @pytest.mark.parametrize("sha256", ["", "0" * 64, "../published.json", "A" * 64, "0" * 63 + "\n"])
     def test_what_is_not_the_name_of_a_blob_has_no_file(self, repository, sha256):
         assert repository.blob_path(sha256) is None
 
@@ -448,6 +448,14 @@ class TestRotating:
             path.unlink()
         with pytest.raises(ConfigurationError, match=f"0 of the fleet's {role} keys are here"):
             repository.publish(NOW + timedelta(days=366))
+
+    def test_a_new_root_is_signed_by_the_keys_of_the_old_one_and_by_its_own(self, repository):
+        repository.rotate(KeyRole.ROOT, NOW)
+
+        old, new = (Metadata[Root].from_bytes(data) for data in repository.roots().values())
+        for root in (old.signed, new.signed):
+            root.verify_delegate(Root.type, new.signed_bytes, new.signatures)
+        assert old.signed.roles["root"].keyids != new.signed.roles["root"].keyids
 
     def test_a_lost_timestamp_key_is_replaced_with_the_root_key(self, repository, folder):
         for path in (folder / "keys").glob("timestamp-*"):

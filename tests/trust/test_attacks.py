@@ -411,7 +411,24 @@ def test_a_timestamp_that_expired_while_blobs_were_fetched_is_told_before_more_i
     assert isinstance(device.look(fleet.broker(), fleet.now_ms), Missing)
     fleet.wait(days=61)
 
-    assert reason(device, fleet.broker(), fleet.now_ms) is Reason.METADATA_EXPIRED
+    with pytest.raises(TrustError) as error:
+        device.look(fleet.broker(), fleet.now_ms)
+
+    assert error.value.problem.reason is Reason.METADATA_EXPIRED
+
+
+def test_a_snapshot_that_expired_while_blobs_were_fetched_is_told_before_more_is_asked_for(fleet, device):
+    def live_longer(signed) -> None:
+        signed.expires += timedelta(days=100)
+
+    broker = forged(fleet, {fleet.bin_of("cam-1"): nothing, "timestamp": live_longer})
+    missing = device.look(broker, fleet.now_ms)
+    device.blobs |= {ref.sha256: broker.give(ref) for ref in missing.blobs}
+    assert isinstance(device.look(broker, fleet.now_ms), Missing)
+    fleet.wait(days=61)
+
+    with pytest.raises(TrustError, match=r"snapshot\.json is expired"):
+        device.look(broker, fleet.now_ms)
 
 
 def test_an_expired_root_is_refused_until_a_newer_one_comes(fleet, device):

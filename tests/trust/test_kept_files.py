@@ -112,7 +112,7 @@ def test_a_damaged_file_is_reported(fleet, device, name):
 
     problem = device.client.damage[name]
     assert problem.code is Code.DATA_LOSS
-    assert problem.detail.startswith(f"the kept {name} is damaged and not used")
+    assert problem.detail.startswith(f"the kept {name} cannot be believed any more")
 
 
 def test_an_older_file_in_the_place_of_the_newest_is_reported(fleet, device):

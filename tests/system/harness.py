@@ -1,0 +1,211 @@
+"""A whole fleet for tests: real commands, a real broker, and real agents as processes that can be killed."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from edgeferry.fleet.settings import Passwords
+from tests.brokers import TestBroker, free_port
+
+PROFILE = "generic-x86-64"
+PATIENCE_S = 40.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+def wait_until(is_so: Callable[[], object], what: str, *, patience_s: float = PATIENCE_S) -> None:
+    """Return as soon as ``is_so`` answers true; fail after ``patience_s``."""
+    deadline_s = time.monotonic() + patience_s
+    while not is_so():
+        assert time.monotonic() < deadline_s, f"waited {patience_s:.0f} s for {what}"
+        time.sleep(0.005)
+
+
+@dataclass
+class Agent:
+    """A device: one `edgeferry-agent run`, started and killed as the test likes."""
+
+    id: str
+    folder: Path
+    http_port: int
+    program: tuple[str, ...] = ("-m", "edgeferry.agent")
+    environment: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "agent.yaml"
+
+    @property
+    def state_dir(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def log(self) -> str:
+        path = self.folder / "agent.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self) -> None:
+        with (self.folder / "agent.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *self.program, "run", "--config", str(self.config)],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environment},
+            )
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """End it cleanly and return its exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(20)
+
+    def serving_pid(self) -> int | None:
+        """Return the process id of the serving process; None while there is none."""
+        for child in psutil.Process(self.pid).children():
+            if "edgeferry.agent.serving" in child.cmdline():
+                return child.pid
+        return None
+
+    def lines_of(self, pattern: str) -> list[str]:
+        return re.findall(f".*{pattern}.*", self.log)
+
+    def wait_for_line(self, pattern: str, *, times: int = 1) -> None:
+        """Return as soon as the log has ``times`` lines with ``pattern``."""
+        wait_until(lambda: len(self.lines_of(pattern)) >= times, f"{times} x {pattern!r} in the log of {self.id}")
+
+
+@dataclass
+class System:
+    """A fleet folder, a broker and devices."""
+
+    folder: Path
+    broker: TestBroker
+    stack: ExitStack
+    agents: dict[str, Agent] = field(default_factory=dict)
+
+    @property
+    def fleet_dir(self) -> Path:
+        return self.folder / "fleet"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "EDGEFERRY_FLEET": str(self.fleet_dir), "EDGEFERRY_BROKER": self.broker.url}
+
+    def run(self, *arguments: str, timeout_s: float = 60) -> Done:
+        done = subprocess.run(
+            [sys.executable, "-m", "edgeferry.fleet", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def must(self, *arguments: str, timeout_s: float = 60) -> Done:
+        done = self.run(*arguments, timeout_s=timeout_s)
+        assert done.exit_code == 0, f"{arguments}: {done.exit_code}\n{done.stderr}\n{self.logs()}"
+        return done
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a command in the background; it is killed at the end of the test."""
+        with (self.folder / "background.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "edgeferry.fleet", *arguments], env=self.environment, stdout=log, stderr=log
+            )
+        self.stack.callback(_end, process)
+        return process
+
+    def add_agent(self, device: str, *groups: str, profile: str = PROFILE) -> Agent:
+        """Add a device to the fleet and the broker and configure its agent; it is not started."""
+        options = [option for group in groups for option in ("--group", group)]
+        token = self.must("token", device, "-p", profile, *options).stdout
+        self.broker.passwords[device] = Passwords(self.fleet_dir).of(device)
+        self.broker.stop()
+        self.broker.start()
+        folder = self.folder / device
+        folder.mkdir()
+        agent = Agent(device, folder, free_port())
+        command = [sys.executable, "-m", "edgeferry.agent", "init", "--token-file", "-"]
+        command += ["--state-dir", str(agent.state_dir), "-o", str(agent.config)]
+        command += ["--http", f"127.0.0.1:{agent.http_port}"]
+        subprocess.run(command, input=token, text=True, check=True, capture_output=True, timeout=20)
+        self.agents[device] = agent
+        self.stack.callback(lambda: _end(agent.process) if agent.process else None)
+        return agent
+
+    def state_of(self, device: str) -> dict[str, Any]:
+        """Return what the device reports; empty while it reports nothing."""
+        for entry in self.must("devices", "--json").json:
+            if entry["id"] == device:
+                return entry.get("state") or {}
+        raise AssertionError(f"{device} is not in the inventory")
+
+    def stable_version(self, device: str, model: str = "digits") -> int:
+        return int(self.state_of(device).get("models", {}).get(model, {}).get("labels", {}).get("stable", 0))
+
+    def wait_for_version(self, device: str, version: int, model: str = "digits") -> None:
+        wait_until(lambda: self.stable_version(device, model) == version, f"{device} to run {model} {version}")
+
+    def wait_online(self, *devices: str) -> None:
+        def all_online() -> bool:
+            entries = self.must("devices", "--json").json
+            return set(devices) <= {entry["id"] for entry in entries if entry["liveness"] == "online"}
+
+        wait_until(all_online, f"{devices} to be online")
+
+    def logs(self) -> str:
+        return "\n".join(f"--- {agent.id}\n{agent.log[-3000:]}" for agent in self.agents.values())
+
+
+@contextmanager
+def system(folder: Path, broker: TestBroker) -> Iterator[System]:
+    """Yield a fleet on ``broker`` without devices or models; everything it started is ended."""
+    with ExitStack() as stack:
+        made = System(folder, broker, stack)
+        made.must("init")
+        broker.passwords["operator"] = Passwords(made.fleet_dir).of("operator")
+        if broker.ca_pem:
+            Passwords(made.fleet_dir).put_ca(broker.ca_pem)
+        broker.stop()
+        broker.start()
+        yield made
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGKILL)
+    process.wait(10)
