@@ -12,9 +12,9 @@ from edgeferry.agent.spool import Spool
 from edgeferry.agent.voice import Publisher
 from edgeferry.wire.codec import Message, WireError, decode, encode
 from edgeferry.wire.messages import Code, Event, Info, Problem, Reason, Request, Response, State
-from edgeferry.wire.topics import Topics
+from edgeferry.wire.topics import TopicKind, Topics
 
-__all__ = ["Answerer", "Subjects"]
+__all__ = ["Answerer", "Subjects", "is_reply_topic"]
 
 MAX_EVENTS = 100
 ENVELOPE_BYTES = 4096  # of a response around its content
@@ -28,6 +28,15 @@ class Subjects:
     state: Callable[[], State]
     spool: Spool
     log_lines: deque[str]
+
+
+def is_reply_topic(topics: Topics, device: str, topic: str) -> bool:
+    """Tell whether ``device`` may answer on ``topic``, which came from outside: only on one of its own for answers."""
+    try:
+        parsed = topics.parse(topic)
+    except WireError:
+        return False
+    return parsed.kind is TopicKind.RESPONSE and parsed.owner == device
 
 
 class _Pong(Message, frozen=True):
@@ -59,8 +68,10 @@ class Answerer:
         self, publisher: Publisher, topics: Topics, device: str, subjects: Subjects, max_packet_bytes: int
     ) -> None:
         self._publisher = publisher
-        self._reply_prefix = topics.response(device, "")
+        self._topics = topics
+        self._device = device
         self._subjects = subjects
+        self._max_packet_bytes = max_packet_bytes
         self._room_bytes = max_packet_bytes - ENVELOPE_BYTES
 
     def answer(self, method: str, message: Received, now_ms: int) -> None:
@@ -91,8 +102,7 @@ class Answerer:
     def _get(self, parameters: dict[str, Any]) -> Message:
         match parameters or {"what": "state"}:
             case {"events_after": int(seq)}:
-                events = [event for event, _ in zip(self._subjects.spool.after(seq), range(MAX_EVENTS), strict=False)]
-                return _Events(events=tuple(events), last_seq=self._subjects.spool.last_seq)
+                return _Events(events=self._events_after(seq), last_seq=self._subjects.spool.last_seq)
             case {"what": "info"}:
                 return self._subjects.info()
             case {"what": "state"}:
@@ -100,6 +110,17 @@ class Answerer:
             case _:
                 detail = 'get takes {"what": "state"}, {"what": "info"} or {"events_after": seq}'
                 return _error(Code.INVALID_ARGUMENT, Reason.BAD_REQUEST, detail)
+
+    def _events_after(self, seq: int) -> tuple[Event, ...]:
+        """Return the first events after ``seq`` that fit into one message."""
+        events: list[Event] = []
+        room = self._room_bytes
+        for event in self._subjects.spool.after(seq):
+            room -= len(encode(event)) + 1
+            if room < 0 or len(events) == MAX_EVENTS:
+                break
+            events.append(event)
+        return tuple(events)
 
     def _fitting(self, lines: list[str]) -> tuple[str, ...]:
         """Return the last lines that fit into one message."""
@@ -112,13 +133,19 @@ class Answerer:
 
     def _reply(self, message: Received, request: Request, result: Message) -> None:
         reply_to = request.reply_to or message.reply_to
-        if not reply_to.startswith(self._reply_prefix):
+        if not is_reply_topic(self._topics, self._device, reply_to):
             return
-        if isinstance(result, Problem):
-            response = Response(id=request.id, error=result)
-        else:
-            response = Response(id=request.id, ok=Raw(encode(result)))
-        self._publisher.publish(reply_to, encode(response), qos=1, correlation=message.correlation)
+        payload = encode(_response(request.id, result))
+        if len(payload) > self._max_packet_bytes:
+            detail = f"the answer has {len(payload)} bytes, the broker passes on {self._max_packet_bytes}"
+            payload = encode(_response(request.id, _error(Code.OUT_OF_RANGE, Reason.TOO_LARGE, detail)))
+        self._publisher.publish(reply_to, payload, qos=1, correlation=message.correlation)
+
+
+def _response(request_id: str, result: Message) -> Response:
+    if isinstance(result, Problem):
+        return Response(id=request_id, error=result)
+    return Response(id=request_id, ok=Raw(encode(result)))
 
 
 def _error(code: Code, reason: Reason, detail: str) -> Problem:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from edgeferry.agent.answering import is_reply_topic
 from edgeferry.agent.inbox import Received
 from edgeferry.agent.serving_client import ServingError
 from edgeferry.wire.codec import Message, WireError, decode, encode
@@ -103,7 +104,7 @@ class Bridge:
         self._inference = inference
         self._responder = responder
         self._topics = topics
-        self._reply_prefix = topics.response(device, "")
+        self._device = device
         self._now_ms = now_ms
         self._max_packet_bytes = max_packet_bytes
         self._queue: queue.Queue[Received | None] = queue.Queue(CAPACITY)
@@ -146,8 +147,7 @@ class Bridge:
 
     def _serve(self, message: Received) -> None:
         topic = self._topics.parse(message.topic)
-        parts = unpack_mqtt(message.payload)
-        body, header_bytes = parts or (message.payload, None)
+        body, header_bytes = _body_of(message)
         address = self._address_of(message, body, header_bytes)
         left_s = (address.deadline_ms - self._now_ms()) / 1000 if address.deadline_ms else DEFAULT_TIMEOUT_S
         if left_s <= 0:
@@ -175,18 +175,20 @@ class Bridge:
         return _Address(parameters.reply_to, b"", parameters.id or header.id, parameters.deadline_ms)
 
     def _refuse(self, message: Received, code: Code, reason: Reason, detail: str) -> None:
-        if message.reply_to:
-            self._answer_problem(_Address(message.reply_to, message.correlation, "", 0), code, reason, detail)
-        else:
-            logger.warning("refused an inference request without a return address: %s", detail)
+        try:
+            address = self._address_of(message, *_body_of(message))
+        except WireError:
+            address = _Address(message.reply_to, message.correlation, "", 0)
+        logger.info("refused an inference request: %s", detail)
+        self._answer_problem(address, code, reason, detail)
 
     def _answer_problem(self, address: _Address, code: Code, reason: Reason, detail: str) -> None:
         problem = Problem(code=code, reason=reason, detail=detail)
         self._answer(address, encode(Response(id=address.id, error=problem)))
 
     def _answer(self, address: _Address, payload: bytes) -> None:
-        if not address.topic.startswith(self._reply_prefix):
-            logger.warning("refused to answer on %r: not below %s", address.topic[:200], self._reply_prefix)
+        if not is_reply_topic(self._topics, self._device, address.topic):
+            logger.warning("refused to answer on %r: not a topic for answers of this device", address.topic[:200])
             return
         if len(payload) > self._max_packet_bytes:
             detail = f"the answer has {len(payload)} bytes, the broker passes on {self._max_packet_bytes}; use REST"
@@ -194,3 +196,8 @@ class Bridge:
             payload = encode(Response(id=address.id, error=problem))
         if self._responder.publish(address.topic, payload, qos=1, correlation=address.correlation) is None:
             logger.warning("an inference answer was not taken by the connection")
+
+
+def _body_of(message: Received) -> tuple[bytes | memoryview, int | None]:
+    """Return a request's body and the length of its JSON header; None when all of it is JSON."""
+    return unpack_mqtt(message.payload) or (message.payload, None)

@@ -4,17 +4,18 @@ id: kitchen                      # also the MQTT user name and client id
 profile: raspberry-pi-4
 state_dir: /var/lib/edgeferry
 broker:
-urls: [mqtts://broker.local:8883]   # tried in turn
-password_file: /var/lib/edgeferry/identity/password
-ca_file: /var/lib/edgeferry/identity/ca.pem   # leave out for the system's own certificates
+  urls: [mqtts://broker.local:8883]   # tried in turn
+  password_file: /var/lib/edgeferry/identity/password
+  ca_file: /var/lib/edgeferry/identity/ca.pem   # leave out for the system's own certificates
 trust:
-root_file: /var/lib/edgeferry/identity/root.json   # or root_sha256: the fingerprint of the first root
+  root_file: /var/lib/edgeferry/identity/root.json   # or root_sha256: the fingerprint of the first root
 listen:
-http: 127.0.0.1:8501                # leave out to listen on the Unix socket alone
+  http: 127.0.0.1:8501              # leave out to listen on the Unix socket alone
 """
 
 import base64
 import binascii
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ import yaml
 from edgeferry.agent.errors import ConfigError
 from edgeferry.agent.fsops import Disk
 from edgeferry.device_profiles import DeviceProfile, ProfileError, load_profile
-from edgeferry.device_profiles.profile import Range
+from edgeferry.device_profiles.profile import Form, Range
 from edgeferry.device_profiles.reader import read
 from edgeferry.device_profiles.yaml_tree import Node, parse_tree
 from edgeferry.wire.codec import WireError
@@ -37,6 +38,8 @@ __all__ = ["AgentConfig", "BrokerUrl", "load_config", "write_config"]
 
 _MAX_CONFIG_BYTES = 64 * 1024
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+_SOCKET = "serving.sock"  # below the state directory
+_MAX_SOCKET_BYTES = 107  # of its path: sun_path of unix(7), less the terminating zero
 _ROOT_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -70,7 +73,7 @@ class _Trust:
 
 @dataclass(frozen=True, slots=True)
 class _Listen:
-    http: str = ""
+    http: Annotated[str, Form(r"\S+:[0-9]{1,5}", "HOST:PORT such as 127.0.0.1:8501")] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,11 @@ class AgentConfig:
     http: str
     telemetry_interval_s: int
 
+    @property
+    def serving_socket(self) -> Path:
+        """Where the serving process listens for this agent."""
+        return self.state_dir / _SOCKET
+
 
 def load_config(path: Path) -> AgentConfig:
     """Return the configuration in ``path`` with everything that it refers to.
@@ -129,10 +137,10 @@ def load_config(path: Path) -> AgentConfig:
         id=file.id,
         profile=profile,
         groups=file.groups,
-        state_dir=Path(file.state_dir),
+        state_dir=_state_dir(file.state_dir, path),
         brokers=_broker_urls(file.broker.urls, path),
-        password=_read(Path(file.broker.password_file), "the password").decode().strip(),
-        ca_file=Path(file.broker.ca_file) if file.broker.ca_file else None,
+        password=_password(Path(file.broker.password_file)),
+        ca_file=_ca_file(file.broker.ca_file),
         topic_root=file.broker.topic_root,
         max_packet_bytes=file.broker.max_packet_bytes,
         root=_root(file.trust, path),
@@ -192,6 +200,31 @@ def _read(path: Path, what: str) -> bytes:
     if len(data) > _MAX_CONFIG_BYTES:
         raise ConfigError(f"{path}: {len(data)} bytes, wanted at most {_MAX_CONFIG_BYTES}")
     return data
+
+
+def _state_dir(name: str, path: Path) -> Path:
+    longest = _MAX_SOCKET_BYTES - len(f"/{_SOCKET}")
+    found = len(os.fsencode(name))
+    if found > longest:
+        raise ConfigError(f"{path}: state_dir has {found} bytes, wanted at most {longest}: a socket is named below it")
+    return Path(name)
+
+
+def _password(path: Path) -> str:
+    try:
+        password = _read(path, "the password").decode().strip()
+    except UnicodeDecodeError as err:
+        raise ConfigError(f"{path}: is not text, wanted the password in UTF-8") from err
+    if not password:
+        raise ConfigError(f"{path}: is empty, wanted the password of this device at the broker")
+    return password
+
+
+def _ca_file(name: str) -> Path | None:
+    if not name:
+        return None
+    _read(Path(name), "the broker's certificate authority")
+    return Path(name)
 
 
 def _broker_urls(urls: tuple[str, ...], path: Path) -> tuple[BrokerUrl, ...]:

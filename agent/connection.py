@@ -145,38 +145,39 @@ class Connection:
         while not self._stopping.is_set():
             url, protocol = attempts[turn % len(attempts)]
             began_s = time.monotonic()
-            reason, accepted = self._connect_once(url, protocol)
+            end = self._connect_once(url, protocol)
             if self._stopping.is_set():
                 return
-            self._emit(Disconnected(reason))
-            if not accepted:
-                turn += 1
+            self._emit(Disconnected(end.reason))
+            turn += end.turns
             if time.monotonic() - began_s > STABLE_S:
                 pause_s = FIRST_PAUSE_S
             self._stopping.wait(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
             pause_s = min(pause_s * 2, MAX_PAUSE_S)
 
-    def _connect_once(self, url: BrokerUrl, protocol: MQTTProtocolVersion) -> tuple[str, bool]:
-        """Live through one connection; return why it ended and whether it had been accepted."""
+    def _connect_once(self, url: BrokerUrl, protocol: MQTTProtocolVersion) -> "_End":
+        """Live through one connection; return how it ended."""
         attempt = _Attempt(self, url, protocol)
         self._ended.clear()
+        if self._stopping.is_set():  # `stop` may have come just before; its word must not be lost
+            return _End("stopped", 0)
         try:
             client = attempt.make_client()
             self._client = client
             attempt.connect(client)
         except (OSError, ValueError) as err:
-            return f"{url}: {err}", False
+            return _End(f"{url}: {err}", _NEXT_BROKER)
         client.loop_start()
         if not attempt.answered.wait(CONNECT_TIMEOUT_S):
             attempt.reason = f"{url}: no answer within {CONNECT_TIMEOUT_S:.0f} s"
         else:
             self._ended.wait()
-        was_accepted, self._accepted = attempt.accepted, False
+        self._accepted = False
         client.disconnect()
         client.loop_stop()
         with self._lock:
             self._outstanding = 0
-        return attempt.reason, was_accepted
+        return _End(attempt.reason, 0 if attempt.accepted else _NEXT_PROTOCOL)
 
     def _count(self, change: int) -> None:
         with self._lock:
@@ -202,6 +203,21 @@ class Connection:
             self._on_inference(message)
         else:
             self._emit(message)
+
+
+_NEXT_PROTOCOL, _NEXT_BROKER = 1, 2  # a broker that cannot be reached says nothing of the protocol that it speaks
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a connection ended.
+
+    Attributes:
+        turns: How far to go on in the list of brokers and protocols; 0 to try the same again.
+    """
+
+    reason: str
+    turns: int
 
 
 class _Attempt:
@@ -274,11 +290,16 @@ class _Attempt:
         self.answered.set()
 
     def _on_message(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:  # an exception would end paho's thread
+            logger.warning("dropped a message whose topic is not UTF-8")
+            return
         properties = message.properties
         expiry_s = getattr(properties, "MessageExpiryInterval", None)
         self._owner._received(  # noqa: SLF001
             Received(
-                topic=message.topic,
+                topic=topic,
                 payload=bytes(message.payload),
                 reply_to=getattr(properties, "ResponseTopic", ""),
                 correlation=getattr(properties, "CorrelationData", b""),

@@ -271,9 +271,8 @@ class Fetcher:
 
     def _fail(self, want: Want, err: StoreError) -> None:
         """Give up every batch that wants a blob for which the disk has failed."""
-        failed = [batch for batch in self._batches if want in batch.wants]
-        for batch in failed:
-            self.cancel(batch.owner)
+        while batch := next((batch for batch in self._batches if want in batch.wants), None):
+            self.cancel(batch.owner)  # closing may fail as well, and then comes here again
             self._emit(BatchFailed(batch.owner, problem_of(err)))
 
     def _nudge(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edgeferry.agent.errors import AlreadyRunningError, DiskFullError, StoreError
 
-__all__ = ["Disk", "Usage"]
+__all__ = ["Disk", "Usage", "explained"]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TEMPORARY = ".new"
@@ -37,14 +37,14 @@ class Disk:
         if path.is_dir():
             return
         self.make_directory(path.parent)
-        with _explained(path, "make the directory"):
+        with explained(path, "make the directory"):
             path.mkdir(mode=0o700, exist_ok=True)
             self.sync_directory(path.parent)
 
     def write(self, path: Path, data: bytes) -> None:
         """Replace ``path`` by ``data`` in one step that lasts; mode 0600. The old content stays until then."""
         temporary = path.with_name(path.name + _TEMPORARY)
-        with _explained(path, "write"):
+        with explained(path, "write"):
             try:
                 descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
                 try:
@@ -60,7 +60,7 @@ class Disk:
 
     def append(self, path: Path, data: bytes) -> None:
         """Add ``data`` to the end of ``path``, lasting; the file is made when it is missing."""
-        with _explained(path, "append to"):
+        with explained(path, "append to"):
             is_new = not path.exists()
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
@@ -73,13 +73,13 @@ class Disk:
 
     def truncate(self, path: Path, size_bytes: int) -> None:
         """Cut ``path`` to ``size_bytes``, lasting."""
-        with _explained(path, "truncate"), path.open("r+b") as file:
+        with explained(path, "truncate"), path.open("r+b") as file:
             file.truncate(size_bytes)
             os.fsync(file.fileno())
 
     def allocate(self, path: Path, size_bytes: int) -> None:
         """Make ``path`` with ``size_bytes`` of room reserved for it, lasting."""
-        with _explained(path, "allocate"):
+        with explained(path, "allocate"):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
                 if size_bytes:
@@ -91,12 +91,12 @@ class Disk:
 
     def open_for_blocks(self, path: Path) -> int:
         """Return a descriptor of an allocated file for ``write_at``, ``sync`` and ``close``."""
-        with _explained(path, "open"):
+        with explained(path, "open"):
             return os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
     def write_at(self, descriptor: int, data: bytes | memoryview, offset: int) -> None:
         """Write ``data`` at ``offset``; it lasts only after ``sync``."""
-        with _explained(Path(f"descriptor {descriptor}"), "write"):
+        with explained(Path(f"descriptor {descriptor}"), "write"):
             view = memoryview(data)
             while view:
                 written = os.pwrite(descriptor, view, offset)
@@ -104,16 +104,17 @@ class Disk:
 
     def sync(self, descriptor: int) -> None:
         """Make what was written to ``descriptor`` last."""
-        with _explained(Path(f"descriptor {descriptor}"), "sync"):
+        with explained(Path(f"descriptor {descriptor}"), "sync"):
             os.fdatasync(descriptor)
 
     def close(self, descriptor: int) -> None:
         """Close ``descriptor`` without syncing it."""
-        os.close(descriptor)
+        with explained(Path(f"descriptor {descriptor}"), "close"):
+            os.close(descriptor)
 
     def move(self, source: Path, target: Path) -> None:
         """Rename ``source`` to ``target`` in one step that lasts; ``target`` is replaced."""
-        with _explained(target, "rename to"):
+        with explained(target, "rename to"):
             source.replace(target)
             self.sync_directory(target.parent)
             if source.parent != target.parent:
@@ -122,19 +123,19 @@ class Disk:
     def link(self, path: Path, target: str) -> None:
         """Make ``path`` a symbolic link to ``target``, replacing one that is there."""
         temporary = path.with_name(path.name + _TEMPORARY)
-        with _explained(path, "link"):
+        with explained(path, "link"):
             temporary.unlink(missing_ok=True)
             temporary.symlink_to(target)
             temporary.replace(path)
 
     def remove(self, path: Path) -> None:
         """Remove a file or link; nothing happens when it is missing. It may come back after a power cut."""
-        with _explained(path, "remove"):
+        with explained(path, "remove"):
             path.unlink(missing_ok=True)
 
     def remove_directory(self, path: Path) -> None:
         """Remove an empty directory; nothing happens when it is missing."""
-        with _explained(path, "remove"):
+        with explained(path, "remove"):
             if path.is_dir():
                 path.rmdir()
 
@@ -148,7 +149,7 @@ class Disk:
 
     def usage(self, path: Path) -> Usage:
         """Return the room on the partition that holds ``path``."""
-        with _explained(path, "measure the room at"):
+        with explained(path, "measure the room at"):
             figures = os.statvfs(path)
         return Usage(figures.f_blocks * figures.f_frsize, figures.f_bavail * figures.f_frsize)
 
@@ -158,7 +159,7 @@ class Disk:
         Raises:
             AlreadyRunningError: Another process has it.
         """
-        with _explained(path, "lock"):
+        with explained(path, "lock"):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -175,7 +176,13 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 @contextmanager
-def _explained(path: Path, what: str) -> Iterator[None]:
+def explained(path: Path, what: str) -> Iterator[None]:
+    """Turn an error of the system into one of ours that says what could not be done to ``path``.
+
+    Raises:
+        DiskFullError: There was no room.
+        StoreError: Anything else.
+    """
     try:
         yield
     except OSError as err:

@@ -11,8 +11,6 @@ from edgeferry.wire.messages import Code, Problem, Reason
 
 __all__ = ["ModelHands"]
 
-_LOST = {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED}
-
 
 class ModelHands:
     """Tries, loads and unloads models within the limits of the device's profile; called in worker threads."""
@@ -57,7 +55,10 @@ class ModelHands:
         try:
             self._client.load(name, version, path=model, manifest=manifest, label=label)
         except ServingError as err:
-            raise _explained(err) from err
+            if err.code is Code.UNAVAILABLE:
+                raise ServingLostError(err.detail) from err
+            # A process that lives and is silent is not started anew, so that its silence is an answer too.
+            raise LoadRefusedError(Problem(code=err.code, reason=err.reason, detail=err.detail)) from err
 
     def unload(self, name: str) -> None:
         """Have a model forgotten.
@@ -69,9 +70,3 @@ class ModelHands:
             self._client.unload(name)
         except ServingError as err:
             raise ServingLostError(err.detail) from err
-
-
-def _explained(err: ServingError) -> Exception:
-    if err.code in _LOST:
-        return ServingLostError(err.detail)
-    return LoadRefusedError(Problem(code=err.code, reason=err.reason, detail=err.detail))

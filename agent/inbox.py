@@ -1,13 +1,21 @@
-"""What other threads tell the main loop: one bounded queue, drained by the loop alone."""
+"""What other threads tell the main loop: one queue, drained by the loop alone.
 
+Messages are bounded, and dropped when the loop does not keep up: the network is used to loss. Everything else is
+bounded by those who say it, and never dropped: a deployment would wait for its answer for ever.
+"""
+
+import logging
 import queue
+import threading
 from dataclasses import dataclass
 
 from edgeferry.agent.events import LifecycleEvent
 
 __all__ = ["Acknowledged", "Connected", "Disconnected", "Done", "Inbox", "InboxItem", "Received", "Stop"]
 
-CAPACITY = 1024
+logger = logging.getLogger(__name__)
+
+CAPACITY = 1024  # messages
 PATIENCE_S = 5.0
 
 
@@ -76,22 +84,35 @@ InboxItem = Connected | Disconnected | Received | Acknowledged | Done | Stop | L
 
 
 class Inbox:
-    """The queue between the threads that hear things and the one that decides."""
+    """The queue between the threads that hear things and the one that decides.
 
-    def __init__(self) -> None:
-        self._queue: queue.Queue[object] = queue.Queue(CAPACITY)
+    Args:
+        capacity: Messages that may wait.
+        patience_s: How long a message waits for room before it is dropped.
+    """
+
+    def __init__(self, *, capacity: int = CAPACITY, patience_s: float = PATIENCE_S) -> None:
+        # A SimpleQueue, because `put` is called by signal handlers in the very thread that takes: a Queue's lock,
+        # held by that thread, would be waited for for ever.
+        self._queue: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._room = threading.Semaphore(capacity)
+        self._patience_s = patience_s
         self.dropped = 0
 
     def put(self, item: object) -> None:
-        """Add ``item``; when the loop has not made room for ``PATIENCE_S`` it is dropped and counted."""
-        try:
-            self._queue.put(item, timeout=PATIENCE_S)
-        except queue.Full:
+        """Add ``item``; a message for which the loop has made no room in time is dropped and counted."""
+        if isinstance(item, Received) and not self._room.acquire(timeout=self._patience_s):
             self.dropped += 1
+            logger.warning("dropped a message on %s: the main loop does not keep up", item.topic)
+            return
+        self._queue.put(item)
 
     def take(self, timeout_s: float) -> object | None:
         """Return the next item, or None after ``timeout_s``."""
         try:
-            return self._queue.get(timeout=max(timeout_s, 0.0)) if timeout_s > 0 else self._queue.get_nowait()
+            item = self._queue.get(timeout=max(timeout_s, 0.0))
         except queue.Empty:
             return None
+        if isinstance(item, Received):
+            self._room.release()
+        return item

@@ -24,7 +24,7 @@ class Lane:
 
     Args:
         name: For logs and for `Done.lane`.
-        inbox: Where the results go; a job that returns None has nothing to tell.
+        inbox: Where the results go, errors among them; a job that returns None has nothing to tell.
     """
 
     def __init__(self, name: str, inbox: Inbox) -> None:
@@ -69,6 +69,8 @@ class Lane:
         while (job := self._jobs.get()) is not None:
             try:
                 value = job()
+            except AgentError as err:
+                value = err
             except Exception as err:
                 logger.exception("worker %s", self._name)
                 value = LaneCrashedError(f"worker {self._name}: {err!r}")

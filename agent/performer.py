@@ -101,17 +101,17 @@ class Performer:
         self._collect = collect
         self._now_s = now_s
         self._fetching: dict[str, Installed] = {}
+        self._checking: Verify | Try | None = None  # what the lane `deploy` shall answer
         self.is_serving = False
 
-    def perform(self, effect: Effect) -> None:  # noqa: C901, PLR0912 - the table of effects
+    def perform(self, effect: Effect) -> None:  # noqa: C901 - the table of effects
         """Do ``effect`` or have it done."""
         match effect:
             case Fetch():
                 self._fetch(effect.deployment, effect.target)
-            case Verify():
-                self._lanes.deploy.submit(partial(self._verify, effect))
-            case Try():
-                self._lanes.deploy.submit(partial(self._try, effect))
+            case Verify() | Try():
+                self._checking = effect
+                self._lanes.deploy.submit(partial(self._check, effect))
             case Activate():
                 if self.is_serving:  # else ServingStarted brings it again
                     self._lanes.serving.submit(partial(self._activate, effect))
@@ -165,11 +165,19 @@ class Performer:
         return decode_manifest(data) if data is not None else None
 
     def _cancel(self, deployment: str) -> None:
+        self._checking = None
         self._fetching.pop(deployment, None)
         self._fetcher.cancel(deployment)
         self._hands.cancel_trial()
 
     # In the lane `deploy`
+
+    def _check(self, effect: Verify | Try) -> LifecycleEvent | None:
+        """Return the answer, or None when it was cancelled: the same deployment may be wished again by then."""
+        if self._checking is not effect:
+            return None
+        answer = self._verify(effect) if isinstance(effect, Verify) else self._try(effect)
+        return answer if self._checking is effect else None
 
     def _verify(self, effect: Verify) -> LifecycleEvent:
         try:

@@ -39,6 +39,7 @@ class Refresh:
         self._looking = False
         self._fetching = False
         self._roots_until_ms: int | None = None
+        self._root_came = False
         self._final = False
 
     @property
@@ -60,7 +61,7 @@ class Refresh:
     def missing(self, blobs: tuple[BlobRef, ...], roots: tuple[int, ...], now_ms: int) -> Look | FetchBlobs | None:
         """Go on after a look that lacked blobs or roots."""
         self._looking = False
-        if self._newest != self._seen:
+        if self._newest != self._seen or (roots and self._root_came):
             return self._look()
         if roots:
             self._roots_until_ms = now_ms + ROOTS_PATIENCE_MS
@@ -75,7 +76,8 @@ class Refresh:
         return self._look()
 
     def root_arrived(self) -> Look | None:
-        """Go on when a root has arrived that was waited for."""
+        """Go on when a root has arrived that was waited for; one that comes during a look is looked at after it."""
+        self._root_came = True
         return self._look() if self._roots_until_ms is not None else None
 
     def tick(self, now_ms: int) -> Look | None:
@@ -100,5 +102,6 @@ class Refresh:
         if self._newest != self._seen:
             self._final = False
         self._looking, self._fetching, self._roots_until_ms = True, False, None
+        self._root_came = False
         self._seen = self._newest
         return Look(self._newest, self._final)

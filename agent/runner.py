@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from edgeferry.agent import lifecycle
 from edgeferry.agent.answering import Answerer
 from edgeferry.agent.clock import now_ms
+from edgeferry.agent.errors import AgentError
 from edgeferry.agent.events import Booted, Failed, Faulted, Happened, LifecycleEvent, Noted, ServingStarted, Tick
 from edgeferry.agent.fetching import BatchDone, BatchFailed, Fetcher
 from edgeferry.agent.following import BATCH_OWNER, Follower, Looked
 from edgeferry.agent.inbox import Acknowledged, Connected, Disconnected, Done, Inbox, Received, Stop
-from edgeferry.agent.lanes import LaneCrashedError
 from edgeferry.agent.performer import Performer
 from edgeferry.agent.reporting import Standing, state_message
 from edgeferry.agent.spool import Spool
@@ -216,7 +216,7 @@ class Runner:
             case Sampled(telemetry=telemetry):
                 self._parts.voice.say_telemetry(telemetry)
                 self._judge_watched(telemetry)
-            case LaneCrashedError():
+            case AgentError():
                 raise value
             case _:
                 self.handle(value)
@@ -256,7 +256,13 @@ class Runner:
         """Roll a watched version back when most of what it was asked has failed."""
         for name, figures in telemetry.models.items():
             record = self.state.models.get(name)
-            is_watched = record and record.deployment and record.deployment.phase is Phase.WATCHING
+            is_watched = (
+                record
+                and record.active
+                and record.active.version == figures.version  # else these were read before the activation
+                and record.deployment
+                and record.deployment.phase is Phase.WATCHING
+            )
             is_failing = figures.errors_total >= MODEL_ERRORS_MIN and figures.errors_total * 2 > figures.total
             if is_watched and is_failing:
                 detail = f"{figures.errors_total} of {figures.total} requests failed in the model itself"
@@ -273,6 +279,7 @@ class Runner:
         if self._collect_due and self._parts.follower.is_idle:
             self._collect()
         self._parts.voice.say_state(self.report())
+        self._parts.voice.say_events()  # those that the connection did not take at first
 
     def _tick(self) -> None:
         now_s, parts = time.monotonic(), self._parts
@@ -312,11 +319,15 @@ class Runner:
     def _spool_events(self) -> None:
         if not self.state.outbox:
             return
-        dropped = self._parts.spool.dropped
-        self._parts.spool.append(self.state.outbox)
-        self.state, _ = lifecycle.step(self.state, Noted(self._parts.spool.last_seq), now_ms())
-        if self._parts.spool.dropped > dropped:
-            logger.warning("the event spool is full: %d old events were removed", self._parts.spool.dropped - dropped)
+        spool = self._parts.spool
+        dropped = spool.dropped
+        spool.append(self.state.outbox)
+        self.state, _ = lifecycle.step(self.state, Noted(spool.last_seq), now_ms())
+        if spool.dropped > dropped:
+            detail = f"{spool.dropped - dropped} events were removed before a broker had taken them: the spool is full"
+            logger.warning("%s", detail)
+            problem = Problem(code=Code.RESOURCE_EXHAUSTED, reason=Reason.DISK_FULL, detail=detail)
+            self.step(Happened(EventKind.SPOOL_DROPPED, problem))
         self._parts.voice.say_events()
 
     def _collect(self) -> None:

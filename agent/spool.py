@@ -10,7 +10,7 @@ itself an event.
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgeferry.agent.fsops import Disk
+from edgeferry.agent.fsops import Disk, explained
 from edgeferry.wire.codec import WireError, decode, encode
 from edgeferry.wire.messages import Event
 
@@ -26,7 +26,7 @@ class Spool:
     Attributes:
         last_seq: The newest event in it; 0 for none.
         acknowledged_seq: The newest event that a broker has taken.
-        dropped: Events removed since the start because there was no room.
+        dropped: Events removed since the start, for want of room, before a broker had taken them.
     """
 
     def __init__(self, directory: Path, disk: Disk) -> None:
@@ -60,7 +60,7 @@ class Spool:
         firsts = sorted(self._counts)
         for first, following in zip(firsts, [*firsts[1:], None], strict=True):
             if following is None or following > seq + 1:
-                yield from (event for event in _read(self._path(first)) if event.seq > seq)
+                yield from (event for event in _parse(_bytes_of(self._path(first))) if event.seq > seq)
 
     def acknowledge(self, seq: int) -> None:
         """Note that a broker has taken every event up to ``seq``."""
@@ -77,31 +77,39 @@ class Spool:
 
     def _drop_oldest(self) -> None:
         while len(self._counts) > MAX_SEGMENTS:
-            oldest = min(self._counts)
+            oldest, following = sorted(self._counts)[:2]
             self._disk.remove(self._path(oldest))
-            self.dropped += self._counts.pop(oldest)
+            del self._counts[oldest]
+            self.dropped += max(following - max(oldest, self.acknowledged_seq + 1), 0)
 
     def _mend(self, path: Path) -> list[Event]:
-        events = _read(path)
-        whole = sum(len(line) + 1 for line in path.read_bytes().split(b"\n")[: len(events)])
-        if whole != path.stat().st_size:
+        data = _bytes_of(path)
+        events = _parse(data)
+        whole = sum(len(line) + 1 for line in data.split(b"\n")[: len(events)])
+        if whole != len(data):
             self._disk.truncate(path, whole)
         return events
 
     def _read_acknowledged(self) -> int:
+        path = self._directory / "acknowledged"
         try:
-            return int((self._directory / "acknowledged").read_bytes())
-        except (FileNotFoundError, ValueError):
+            return int(_bytes_of(path)) if path.exists() else 0
+        except ValueError:
             return 0
 
     def _path(self, first: int) -> Path:
         return self._directory / f"{first:012}.jsonl"
 
 
-def _read(path: Path) -> list[Event]:
+def _bytes_of(path: Path) -> bytes:
+    with explained(path, "read"):
+        return path.read_bytes()
+
+
+def _parse(data: bytes) -> list[Event]:
     """Return the events of a segment up to the first line that is not whole."""
     events: list[Event] = []
-    *lines, _cut = path.read_bytes().split(b"\n")
+    *lines, _cut = data.split(b"\n")
     for line in lines:
         try:
             events.append(decode(Event, line))

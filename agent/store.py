@@ -10,17 +10,20 @@ Every change goes through `fsops.Disk`.
 """
 
 import hashlib
+import logging
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeferry.agent.errors import BlobMismatchError, DiskFullError, StoreError
-from edgeferry.agent.fsops import Disk
+from edgeferry.agent.fsops import Disk, explained
 from edgeferry.agent.state import AgentState, decode_state, encode_state
 from edgeferry.agent.transfer import BlockMap, Want, Write
 from edgeferry.wire.desired import BlobRef
 
 __all__ = ["Partial", "Store", "room_needed"]
+
+logger = logging.getLogger(__name__)
 
 SYNC_BYTES = 1 << 20  # at most this much is fetched again after a crash
 FLOOR_BYTES = 64 << 20
@@ -97,7 +100,8 @@ class Store:
 
     def load_metadata(self) -> dict[str, bytes]:
         """Return the trusted metadata by file name."""
-        return {path.name: path.read_bytes() for path in self._tuf.iterdir() if not path.name.endswith(".new")}
+        with explained(self._tuf, "read"):
+            return {path.name: path.read_bytes() for path in self._tuf.iterdir() if not path.name.endswith(".new")}
 
     def save_metadata(self, files: dict[str, bytes]) -> None:
         """Replace the trusted metadata, file by file; what is unchanged is not written."""
@@ -116,27 +120,35 @@ class Store:
 
     def has_blob(self, blob: BlobRef) -> bool:
         """Tell whether the blob is here, complete and once checked."""
-        try:
-            return self.blob_path(blob.sha256).stat().st_size == blob.size_bytes
-        except FileNotFoundError:
-            return False
+        return _size_of(self.blob_path(blob.sha256)) == blob.size_bytes
 
     def is_complete(self, want: Want) -> bool:
         """Tell whether every block of a blob is here; as a whole it may not have been checked yet."""
         if self.has_blob(want.blob):
             return True
         path = self._partial / want.blob.sha256
-        if not want.digests or not path.exists() or path.stat().st_size != want.blob.size_bytes:
+        if not want.digests or _size_of(path) != want.blob.size_bytes:
             return False
         have = self._read_map(want)
         return have is not None and have.count == want.blocks
 
     def read_blob(self, blob: BlobRef) -> bytes | None:
-        """Return a small blob's bytes, checked against its hash, or None when it is not here or damaged."""
-        if not self.has_blob(blob):
+        """Return a small blob's bytes, checked against its hash, or None when it is not here.
+
+        One that cannot be read, or has other bytes, is removed: it would count as here and never be fetched anew.
+        """
+        path = self.blob_path(blob.sha256)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
             return None
-        data = self.blob_path(blob.sha256).read_bytes()
-        return data if hashlib.sha256(data).hexdigest() == blob.sha256 else None
+        except OSError as err:
+            logger.warning("cannot read blob %s, which is removed: %s", blob.sha256, err)
+            data = None
+        if data is not None and hashlib.sha256(data).hexdigest() == blob.sha256:
+            return data
+        self.drop_blob(blob.sha256)
+        return None
 
     def drop_blob(self, sha256: str) -> None:
         """Forget a blob whose bytes were found to be wrong, so that it is fetched anew."""
@@ -152,7 +164,7 @@ class Store:
             StoreError: It is not there or cannot be read.
         """
         place = self.blob_path(blob.sha256)
-        path = place if place.exists() else self._partial / blob.sha256
+        path = place if self.has_blob(blob) else self._partial / blob.sha256
         if _sha256_of(path) != blob.sha256:
             self._disk.remove(path)
             self.drop_partial(blob.sha256)
@@ -170,7 +182,7 @@ class Store:
             DiskFullError: The partition would be left with less than its floor.
         """
         path = self._partial / want.blob.sha256
-        have = self._read_map(want) if path.exists() and path.stat().st_size == want.blob.size_bytes else None
+        have = self._read_map(want) if _size_of(path) == want.blob.size_bytes else None
         if have is None:
             self._check_room(want.blob.size_bytes)
             self._disk.remove(self._map_path(want.blob.sha256))
@@ -179,18 +191,23 @@ class Store:
         return Partial(want, have, self._disk.open_for_blocks(path))
 
     def write_block(self, partial: Partial, write: Write) -> None:
-        """Write a block; every MiB what was written is synced, then noted in the map."""
+        """Write a block; every MiB what was written is synced, then noted in the map.
+
+        After a failure nothing of what was not yet synced is noted any more, not even when closing: ``have`` names
+        the block that was not written.
+        """
+        unsynced_bytes, partial.unsynced_bytes = partial.unsynced_bytes + len(write.data), 0
         self._disk.write_at(partial.descriptor, write.data, write.offset)
-        partial.unsynced_bytes += len(write.data)
+        partial.unsynced_bytes = unsynced_bytes
         if partial.unsynced_bytes >= SYNC_BYTES:
             self.sync_partial(partial)
 
     def sync_partial(self, partial: Partial) -> None:
         """Make what was written last, then note it in the map."""
+        partial.unsynced_bytes = 0  # first: a second sync after a failed one succeeds without having written anything
         self._disk.sync(partial.descriptor)
         header = _MAP_HEADER.pack(_MAP_MAGIC, partial.want.block_bytes)
         self._disk.write(self._map_path(partial.want.blob.sha256), header + partial.have.to_bytes())
-        partial.unsynced_bytes = 0
 
     def close_partial(self, partial: Partial) -> None:
         """Sync what is there and close the file."""
@@ -209,26 +226,33 @@ class Store:
 
     def collect(self, kept: set[str]) -> int:
         """Remove every blob and partial blob that is not in ``kept``, and left-over files; return how many."""
-        removed = 0
-        for folder in (self._blobs, self._partial):
-            for path in folder.iterdir():
-                if path.name.removesuffix(".map") not in kept:
-                    self._disk.remove(path)
-                    removed += 1
-        return removed
+        unwanted = [
+            path
+            for folder in (self._blobs, self._partial)
+            for path in _entries(folder)
+            if path.name.removesuffix(".map") not in kept
+        ]
+        for path in unwanted:
+            self._disk.remove(path)
+        return len(unwanted)
 
     def link_models(self, active: dict[str, str]) -> None:
         """Make ``models/<name>/active`` point at the blob of each active model and remove the others."""
-        for path in self._models.iterdir():
-            if path.name not in active:
-                self._disk.remove(path / "active")
-                self._disk.remove_directory(path)
+        for path in _entries(self._models):
+            if path.name not in active and path.is_dir():
+                self._unlink_model(path)
         for name, sha256 in active.items():
             path = self._models / name / "active"
             target = f"../../blobs/{sha256}"
             if not path.is_symlink() or str(path.readlink()) != target:
                 self._disk.make_directory(path.parent)
                 self._disk.link(path, target)
+
+    def _unlink_model(self, folder: Path) -> None:
+        for name in ("active", "active.new"):  # a crash leaves the second
+            self._disk.remove(folder / name)
+        if not _entries(folder):  # what a person has put there stays
+            self._disk.remove_directory(folder)
 
     def _check_room(self, blob_bytes: int) -> None:
         usage = self._disk.usage(self.directory)
@@ -248,9 +272,25 @@ class Store:
             data = self._map_path(want.blob.sha256).read_bytes()
         except FileNotFoundError:
             return BlockMap(want.blocks)
+        except OSError as err:
+            logger.warning("cannot read how much of blob %s is here; it is fetched anew: %s", want.blob.sha256, err)
+            return None
         if data[: _MAP_HEADER.size] != _MAP_HEADER.pack(_MAP_MAGIC, want.block_bytes):
             return None
         return BlockMap(want.blocks, data[_MAP_HEADER.size :])
+
+
+def _size_of(path: Path) -> int | None:
+    with explained(path, "look at"):
+        try:
+            return path.stat().st_size
+        except FileNotFoundError:
+            return None
+
+
+def _entries(folder: Path) -> list[Path]:
+    with explained(folder, "list"):
+        return list(folder.iterdir())
 
 
 def _sha256_of(path: Path) -> str:

@@ -16,9 +16,10 @@ from edgeferry.wire.messages import ModelTelemetry, Telemetry
 
 __all__ = ["MachineSensors", "ServingFigures", "hardware"]
 
-_THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
-_MODEL = Path("/proc/device-tree/model")
-_FIRMWARE_THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
+_ROOT = Path("/")
+_THERMAL = "sys/class/thermal/thermal_zone0/temp"
+_MODEL = "proc/device-tree/model"
+_FIRMWARE_THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
 
 
 class ServingFigures:
@@ -56,10 +57,16 @@ def _model_telemetry(version: int, figures: Mapping[str, Any]) -> ModelTelemetry
 
 
 class MachineSensors:
-    """Reads the machine. Owned by one thread: the share of the processor is that since the reading before."""
+    """Reads the machine. Owned by one thread: the share of the processor is that since the reading before.
 
-    def __init__(self, state_dir: Path) -> None:
+    Args:
+        state_dir: On the partition whose room is told.
+        root: Below which ``sys`` and ``proc`` are.
+    """
+
+    def __init__(self, state_dir: Path, *, root: Path = _ROOT) -> None:
         self._state_dir = state_dir
+        self._root = root
         self._process = psutil.Process()
         self._seq = 0
         psutil.cpu_percent()  # the first call measures from here
@@ -70,7 +77,6 @@ class MachineSensors:
         memory = psutil.virtual_memory()
         disk = psutil.disk_usage(str(self._state_dir))
         network = psutil.net_io_counters()
-        frequency = psutil.cpu_freq()
         return Telemetry(
             v=1,
             ts=time.time_ns() // 1_000_000,
@@ -80,9 +86,9 @@ class MachineSensors:
             uptime_s=int(time.time() - psutil.boot_time()),
             cpu_pct=psutil.cpu_percent(),
             load1=round(os.getloadavg()[0], 2),
-            cpu_temp_c=_temperature_c(),
-            cpu_mhz=round(frequency.current, 1) if frequency else None,
-            throttled=_throttled(),
+            cpu_temp_c=_temperature_c(self._root),
+            cpu_mhz=_frequency_mhz(),
+            throttled=_throttled(self._root),
             mem_pct=memory.percent,
             mem_used_bytes=memory.used,
             mem_avail_bytes=memory.available,
@@ -100,9 +106,9 @@ class MachineSensors:
         )
 
 
-def hardware() -> dict[str, str | int]:
+def hardware(*, root: Path = _ROOT) -> dict[str, str | int]:
     """Return what the machine says of itself: model, architecture, cores and memory."""
-    model = _read(_MODEL).strip("\0 \n")
+    model = _read(root / _MODEL).strip("\0 \n")
     return {
         **({"model": model} if model else {}),
         "arch": os.uname().machine,
@@ -111,14 +117,22 @@ def hardware() -> dict[str, str | int]:
     }
 
 
-def _temperature_c() -> float | None:
-    text = _read(_THERMAL).strip()
+def _frequency_mhz() -> float | None:
+    try:
+        frequency = psutil.cpu_freq()
+    except (NotImplementedError, OSError):  # on boards whose kernel names the file but does not have it
+        return None
+    return round(frequency.current, 1) if frequency else None
+
+
+def _temperature_c(root: Path) -> float | None:
+    text = _read(root / _THERMAL).strip()
     return int(text) / 1000 if text.lstrip("-").isdigit() else None
 
 
-def _throttled() -> bool | None:
+def _throttled(root: Path) -> bool | None:
     """Return whether a Pi's firmware throttles right now (bits 0 to 3 of get_throttled), or None elsewhere."""
-    text = _read(_FIRMWARE_THROTTLED).strip()
+    text = _read(root / _FIRMWARE_THROTTLED).strip()
     try:
         return bool(int(text, 16) & 0xF)
     except ValueError:

@@ -85,7 +85,6 @@ class TrustClient:
         self._folder = work_dir
         self._resolved_timestamp = files.get(_RESOLVED)
         self._known_root = 0
-        self._groups: tuple[str, ...] = ()
         self._restore(files)
 
     def refresh(
@@ -227,13 +226,9 @@ class TrustClient:
         updater = DeviceUpdater(folder, self._bootstrap, offer, now)
         try:
             updater.refresh()
-            resolved = resolve(
-                updater, offer.blob, device=self._device, profile=self._profile, known_groups=self._groups
-            )
+            return resolve(updater, offer.blob, device=self._device, profile=self._profile)
         finally:
             self._remember(updater)
-        self._groups = resolved.groups
-        return resolved
 
     def _remember(self, updater: DeviceUpdater) -> None:
         self.root_version = max(self.root_version, updater.root_version)

@@ -16,6 +16,7 @@ from edgeferry.wire.desired import (
     STABLE,
     ArtifactManifest,
     BlobRef,
+    DesiredDocument,
     ModelWish,
     Wish,
     all_document_path,
@@ -103,9 +104,7 @@ class _Targets:
         return found
 
 
-def resolve(
-    updater: DeviceUpdater, blob: BlobSource, *, device: str, profile: str, known_groups: tuple[str, ...] = ()
-) -> Resolved:
+def resolve(updater: DeviceUpdater, blob: BlobSource, *, device: str, profile: str) -> Resolved:
     """Return what the documents say to ``device``.
 
     Args:
@@ -113,7 +112,6 @@ def resolve(
         blob: Gives the bytes of blobs.
         device: Id of this device.
         profile: Name of its profile.
-        known_groups: The groups it was in before; their documents are asked for without waiting for its own.
 
     Raises:
         MissingError: Blobs are not here yet.
@@ -121,7 +119,7 @@ def resolve(
         WireError: A document cannot be understood.
     """
     targets = _Targets(updater, blob)
-    wished, groups = _wishes(targets, device, known_groups)
+    wished, groups = _wishes(targets, device)
     wishes, manifests, refusals = _bound(targets, profile, wished)
     timestamp = updater.timestamp
     return Resolved(
@@ -137,16 +135,17 @@ def resolve(
     )
 
 
-def _wishes(targets: _Targets, device: str, known_groups: tuple[str, ...]) -> tuple[dict[str, Wish], tuple[str, ...]]:
+def _wishes(targets: _Targets, device: str) -> tuple[dict[str, Wish], tuple[str, ...]]:
     own, everyone = device_document_path(device), all_document_path()
-    paths = [own, everyone, *map(group_document_path, known_groups)]
-    documents = {p: decode_document(d) for p, d in targets.get(paths, max_bytes=MAX_DOCUMENT_BYTES).items()}
+    documents = _documents(targets, [own, everyone])
     groups = documents[own].groups if own in documents else ()
-    of_groups = {group_document_path(group): group for group in groups}
-    further = [path for path in of_groups if path not in documents]
-    documents |= {p: decode_document(d) for p, d in targets.get(further, max_bytes=MAX_DOCUMENT_BYTES).items()}
-    grouped = {group: documents[path] for path, group in of_groups.items() if path in documents}
+    of_groups = _documents(targets, map(group_document_path, groups))
+    grouped = {group: of_groups[path] for group in groups if (path := group_document_path(group)) in of_groups}
     return merge_documents(documents.get(everyone), grouped, documents.get(own)), groups
+
+
+def _documents(targets: _Targets, paths: Iterable[str]) -> dict[str, DesiredDocument]:
+    return {path: decode_document(data) for path, data in targets.get(paths, max_bytes=MAX_DOCUMENT_BYTES).items()}
 
 
 def _bound(

@@ -166,6 +166,17 @@ def test_an_older_timestamp_is_refused_though_nothing_was_fetched_for_the_newer_
     assert reason(device, old, fleet.now_ms) is Reason.METADATA_ROLLBACK
 
 
+def test_another_timestamp_of_the_same_version_changes_nothing(fleet, device):
+    before = dict(device.files)
+
+    def same_version(signed) -> None:
+        signed.version -= 1
+
+    device.look(forged(fleet, {"timestamp": same_version}), fleet.now_ms)
+
+    assert device.files == before
+
+
 def test_a_timestamp_that_names_an_older_snapshot_is_refused(fleet, device):
     def name_older(signed) -> None:
         signed.snapshot_meta.version -= 2

@@ -193,7 +193,9 @@ def test_a_clock_beyond_all_calendars_is_no_error_of_its_own(fleet, device, now_
 def test_what_was_read_is_named_so_that_it_can_be_kept(fleet, device):
     resolved = device.follow(fleet.broker(), fleet.now_ms).resolved
     device.blobs = {sha256: data for sha256, data in device.blobs.items() if sha256 in resolved.documents}
+    device.boot()
 
+    assert device.remember(fleet.now_ms) == resolved
     assert isinstance(device.look(fleet.broker(), fleet.now_ms), Resolved)
 
 

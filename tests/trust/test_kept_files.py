@@ -186,6 +186,21 @@ def test_a_lost_root_is_waited_for_and_no_older_one_is_used(fleet, device):
     assert device.client.damage == {}
 
 
+def test_a_lost_root_does_not_make_the_newest_timestamp_forgotten(fleet, device):
+    fleet.repository.rotate(KeyRole.ROOT, fleet.now)
+    device.follow(fleet.broker(), fleet.now_ms)
+    older = fleet.broker()
+    fleet.push(2)
+    assert isinstance(device.look(fleet.broker(), fleet.now_ms), Missing)
+    device.files["2.root.json"] = b"rotten"
+
+    device.boot()
+
+    with pytest.raises(TrustError) as error:
+        device.look(older, fleet.now_ms)
+    assert error.value.problem.reason is Reason.METADATA_ROLLBACK
+
+
 def test_a_lost_root_is_waited_for_whatever_the_timestamp_says(fleet, device):
     fleet.repository.rotate(KeyRole.SNAPSHOT, fleet.now)
     device.follow(fleet.broker(), fleet.now_ms)
@@ -237,6 +252,7 @@ def test_a_device_that_joins_another_fleet_forgets_the_first(fleet, device, tmp_
     device.boot()
 
     assert device.remember(other.now_ms) is None
+    assert device.client.damage == {}
     assert device.follow(other.broker(), other.now_ms).resolved.wishes["digits"].version == 9
 
 

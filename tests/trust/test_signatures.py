@@ -31,12 +31,14 @@ def test_nothing_is_good_because_something_like_it_was(signer, key):
     key.verify_signature(signature, b"payload")
     stranger = CryptoSigner.generate_ed25519()
     other = RememberingKey.from_dict(stranger.public_key.keyid, stranger.public_key.to_dict())
+    impostor = RememberingKey.from_dict(key.keyid, stranger.public_key.to_dict())
 
     for bad_key, bad_signature, bad_payload in (
         (key, signature, b"payloae"),
         (key, Signature(signature.keyid, "00" + signature.signature[2:]), b"payload"),
         (key, Signature(other.keyid, signature.signature), b"payload"),
         (other, signature, b"payload"),
+        (impostor, signature, b"payload"),
         (other, Signature(other.keyid, signature.signature), b"payload"),
     ):
         for _ in range(2):

@@ -1,0 +1,50 @@
+# `make demo` and `make test` do all the set-up themselves on a machine with Python 3.11 to 3.13 and pip.
+# Everything goes into .venv; nothing outside this folder is changed, but for mosquitto, see `mosquitto` below.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+# Modules without input and output: every line and branch of them is tested.
+PURE := */edgeferry/wire/*,*/agent/effects.py,*/agent/events.py,*/agent/lifecycle.py,*/agent/refresh.py,*/agent/reporting.py,*/agent/state.py,*/agent/transfer.py,*/converter/evaluate.py,*/converter/request.py,*/converter/schemes.py,*/converter/selection.py,*/fleet/origin.py,*/fleet/push.py
+
+.PHONY: demo test check acceptance soak wheel clean mosquitto
+
+demo: $(VENV)/.ready ## set up, then go the whole way: train, convert, push, pull, prove, infer, roll back
+	$(BIN)/edgeferry demo
+
+test: $(VENV)/.ready mosquitto ## set up, run every test that takes seconds, and see how much of the code they reach
+	rm -f .coverage .coverage.*
+	$(PYTEST) -m "not acceptance and not soak" --cov=edgeferry --cov-branch --cov-report=
+	$(BIN)/coverage report --skip-covered --skip-empty --fail-under=90
+	$(BIN)/coverage report --include="$(PURE)" --fail-under=100
+
+check: $(VENV)/.ready ## lint, format, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+acceptance: $(VENV)/.ready mosquitto ## tests that take minutes
+	$(PYTEST) -m acceptance
+
+soak: $(VENV)/.ready mosquitto ## tests that take an hour
+	$(PYTEST) -m soak
+
+wheel: $(VENV)/.ready ## build the wheel into dist/
+	$(BIN)/python -m build --wheel
+
+mosquitto: ## the tests run on the embedded broker and on mosquitto
+	@command -v mosquitto >/dev/null || test -x /usr/sbin/mosquitto || sh tests/install-mosquitto.sh
+
+clean: ## remove everything that was made here
+	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "edgeferry needs Python 3.11 to 3.13, found $$($(PYTHON) --version); try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 78; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[agent,host,dev]"
+	touch $@
