@@ -192,15 +192,21 @@ def progress_of(target: Target, view: DeviceView, *, now: float, began_at: float
     """
     model = view.state.models.get(target.model) if view.state else None
     knows = view.state is not None and view.state.generation >= target.generation
-    if model and knows and _is_active(target, model):  # before it knows, it still needs this push's metadata
+    is_away = _is_away(view, now, began_at)
+    # One that is there still needs this push's metadata, so it counts only when it has read that.
+    if model and _is_active(target, model) and (knows or (is_away and _is_settled(target, model))):
         return Progress(Standing.ACTIVE, model.phase)
     if model and _has_failed(target, model):
         return Progress(Standing.FAILED, model.phase, reason=_why(model))
     if view.state and view.state.generation > target.generation and _wants(model) != target.version:
         return Progress(Standing.FAILED, reason=f"superseded: version {_wants(model)} has been published since")
-    if _is_away(view, now, began_at):
+    if is_away:
         return Progress(Standing.PENDING, reason="offline")
     return _working(model, view, knows=knows)
+
+
+def _is_settled(target: Target, model: ModelState) -> bool:
+    return model.wanted == target.version and model.deployment in ("", target.deployment)
 
 
 def _is_active(target: Target, model: ModelState) -> bool:
