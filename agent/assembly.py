@@ -1,11 +1,13 @@
 """The composition root of the agent: builds the real parts from a configuration and runs the loop."""
 
+import errno
 import logging
 import os
 import platform
 import secrets
 import shutil
 import signal
+import socket
 import tempfile
 import time
 from collections import deque
@@ -16,13 +18,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edgeferry import __version__
-from edgeferry.agent import telemetry
+from edgeferry.agent import memory, telemetry
 from edgeferry.agent.answering import Answerer, Subjects
 from edgeferry.agent.bridge import Bridge
 from edgeferry.agent.clock import is_synchronised, now_ms, trusted_now_ms
 from edgeferry.agent.config import AgentConfig
 from edgeferry.agent.connection import Connection, ConnectionSettings
-from edgeferry.agent.errors import StoreError
+from edgeferry.agent.errors import AgentError, StoreError
 from edgeferry.agent.fetching import Fetcher
 from edgeferry.agent.following import Follower
 from edgeferry.agent.fsops import Disk
@@ -103,6 +105,8 @@ class _Agent:
     def run(self) -> None:
         """Start everything, loop, and end everything."""
         self._store.open()
+        if self._config.http:
+            check_free(self._config.http)
         self._spool.open()
         state = self._load_state()
         self._sensors = telemetry.MachineSensors(self._config.state_dir)
@@ -255,6 +259,28 @@ class _Agent:
         )
 
 
+def check_free(address: str, patience_s: float = 5.0) -> None:
+    """Return when nobody listens on ``address``; a serving process of a killed agent is given time to end.
+
+    Raises:
+        AgentError: Somebody does, or the address is not this machine's.
+    """
+    host, _, port = address.rpartition(":")
+    ends_s = time.monotonic() + patience_s
+    while True:
+        try:
+            with socket.create_server((host.strip("[]"), int(port)), family=_family_of(host)):
+                return
+        except (OSError, ValueError) as err:
+            if time.monotonic() >= ends_s or not isinstance(err, OSError) or err.errno != errno.EADDRINUSE:
+                raise AgentError(f"listen.http: cannot listen on {address}: {err}; choose another HOST:PORT") from err
+        time.sleep(0.2)
+
+
+def _family_of(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 class _StoredTrust:
     """The trust client with the store behind it; lives in the lane ``trust`` after the start."""
 
@@ -289,6 +315,8 @@ class _StoredTrust:
                 self._store.drop_blob(err.blob.sha256)
             raise
         self._store.save_metadata(self._client.files())
+        if isinstance(result, Resolved):
+            memory.give_back()
         return result
 
     def _now_ms(self) -> int:

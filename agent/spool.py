@@ -7,7 +7,9 @@ as spooled and comes again from the saved state. When all segments are full the 
 itself an event.
 """
 
+import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from edgeferry.agent.fsops import Disk, explained
@@ -57,9 +59,8 @@ class Spool:
 
     def after(self, seq: int) -> Iterator[Event]:
         """Yield the events with a greater number than ``seq``, in order."""
-        firsts = sorted(self._counts)
-        for first, following in zip(firsts, [*firsts[1:], None], strict=True):
-            if following is None or following > seq + 1:
+        for first, following in pairwise([*sorted(self._counts), sys.maxsize]):
+            if following > seq + 1:
                 yield from (event for event in _parse(_bytes_of(self._path(first))) if event.seq > seq)
 
     def acknowledge(self, seq: int) -> None:

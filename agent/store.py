@@ -230,7 +230,7 @@ class Store:
             path
             for folder in (self._blobs, self._partial)
             for path in _entries(folder)
-            if path.name.removesuffix(".map") not in kept
+            if path.name.removesuffix(".map") not in kept or _is_lonely_map(path)
         ]
         for path in unwanted:
             self._disk.remove(path)
@@ -286,6 +286,11 @@ def _size_of(path: Path) -> int | None:
             return path.stat().st_size
         except FileNotFoundError:
             return None
+
+
+def _is_lonely_map(path: Path) -> bool:
+    """Tell whether this is the map of a blob that is whole: a crash came between its move and the map's removal."""
+    return path.suffix == ".map" and not path.with_suffix("").exists()
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner
 
 from edgeferry.fleet.errors import ConfigurationError
-from edgeferry.fleet.files import PRIVATE, explained, names_in, write_atomically
+from edgeferry.fleet.files import PRIVATE, explained, write_atomically
 
 __all__ = ["KeyFolder", "KeyRole"]
 
@@ -55,10 +55,6 @@ class KeyFolder:
             ConfigurationError: A key file is open to other users, or damaged.
         """
         return [_load(path, keyid) for keyid in keyids if (path := self._path(role, keyid)).exists()]
-
-    def paths(self) -> list[Path]:
-        """Return all key files, for backups."""
-        return [path for path in names_in(self._folder) if path.suffix == ".pem"]
 
     def _path(self, role: KeyRole, keyid: str) -> Path:
         return self._folder / f"{role}-{keyid[:16]}.pem"

@@ -51,7 +51,8 @@ def parse_token(text: str) -> JoinToken:
     """
     parts = "".join(text.split()).split(".")
     if len(parts) != 3 or parts[0] != _PREFIX:
-        raise WireError(f"token: begins with {text.strip()[:8]!r}, wanted {_PREFIX}.….…; copy the whole line")
+        found = f"{len(parts)} of 3 parts" if parts[0] == _PREFIX else f"a beginning of {text.strip()[:4]!r}"
+        raise WireError(f"token: found {found}, wanted {_PREFIX}.BODY.CHECKSUM; copy the whole line")
     token = decode(JoinToken, _inflate(_body(parts[1], parts[2])), max_bytes=_MAX_TOKEN_BYTES)
     if token.v != 1:
         raise WireError(f"token: version {token.v}, wanted 1; update edgeferry on this device")

@@ -61,6 +61,7 @@ class FaultyDisk(Disk):
         self.operations: list[str] = []
         self.usage_told = ROOM
         self._strike = strike
+        self._open: set[int] = set()
 
     def make_directory(self, path: Path) -> None:
         if not path.is_dir():
@@ -92,7 +93,13 @@ class FaultyDisk(Disk):
 
     def open_for_blocks(self, path: Path) -> int:
         with self._operation("open_for_blocks", path):
-            return super().open_for_blocks(path)
+            descriptor = super().open_for_blocks(path)
+            self._open.add(descriptor)
+            return descriptor
+
+    def close(self, descriptor: int) -> None:
+        self._open.discard(descriptor)
+        super().close(descriptor)
 
     def write_at(self, descriptor: int, data: bytes | memoryview, offset: int) -> None:
         with self._operation("write_at", None, lambda: os.pwrite(descriptor, data[: len(data) // 2], offset)):
@@ -120,6 +127,16 @@ class FaultyDisk(Disk):
 
     def usage(self, path: Path) -> Usage:
         return self.usage_told
+
+    def lock(self, path: Path) -> int:
+        descriptor = super().lock(path)
+        self._open.add(descriptor)
+        return descriptor
+
+    def end_of_life(self) -> None:
+        """Give back what a process that ends gives back: its descriptors, and the lock with them."""
+        while self._open:
+            os.close(self._open.pop())
 
     @contextmanager
     def _operation(self, name: str, path: Path | None, tear: Callable[[], object] | None = None) -> Iterator[None]:

@@ -7,7 +7,6 @@ alone; the next life is another `SimulatedAgent`.
 """
 
 import hashlib
-import json
 import random
 from collections import deque
 from collections.abc import Callable
@@ -20,7 +19,6 @@ from edgeferry.agent.answering import Answerer, Subjects
 from edgeferry.agent.errors import AgentError
 from edgeferry.agent.fetching import Fetcher
 from edgeferry.agent.following import Follower
-from edgeferry.agent.fsops import Disk
 from edgeferry.agent.inbox import Acknowledged, Connected, Done, Inbox, Received, Stop
 from edgeferry.agent.lanes import Lane
 from edgeferry.agent.performer import Lanes, LoadRefusedError, Performer, ServingLostError
@@ -46,6 +44,8 @@ from edgeferry.wire.desired import (
 )
 from edgeferry.wire.messages import Code, Event, Info, ModelState, Problem, Reason, State
 from edgeferry.wire.topics import TopicKind, Topics
+
+from .disk_faults import FaultyDisk
 
 DEVICE = "kitchen"
 MODEL = "cats"
@@ -322,8 +322,9 @@ class SimulatedAgent:
         disk: The disk; a faulty one may strike already here.
     """
 
-    def __init__(self, directory: Path, fleet: Fleet, *, hands: SimulatedHands | None = None, disk: Disk) -> None:
+    def __init__(self, directory: Path, fleet: Fleet, *, hands: SimulatedHands | None = None, disk: FaultyDisk) -> None:
         self.fleet = fleet
+        self.disk = disk
         self.hands = hands or SimulatedHands()
         self.inbox = DrainedInbox()
         self.local: deque[object] = deque()
@@ -350,7 +351,10 @@ class SimulatedAgent:
         self.follower.begin(self.truster.remembered())
         self.inbox.put(ServingUp(1))
         self.connect()
-        self.runner.run()
+        try:
+            self.runner.run()
+        finally:
+            self.disk.end_of_life()
 
     def connect(self, protocol: int = 5) -> None:
         self.inbox.put(Connected("mqtt://simulated", protocol, 0))
@@ -380,10 +384,10 @@ class SimulatedAgent:
             self.hands,
             lanes,
             emit=self.local.append,
-            collect=lambda: self.runner.request_collection(),
+            collect=self._collect,
             now_s=lambda: 0.0,
         )
-        subjects = Subjects(lambda: INFO, lambda: self.runner.report(), self.spool, deque(["a line"]))
+        subjects = Subjects(lambda: INFO, self._report, self.spool, deque(["a line"]))
         return Parts(
             inbox=self.inbox,
             local=self.local,
@@ -401,6 +405,12 @@ class SimulatedAgent:
             is_healthy=lambda: True,
         )
 
+    def _collect(self) -> None:
+        self.runner.request_collection()
+
+    def _report(self) -> State:
+        return self.runner.report()
+
     def _sample(self) -> None:
         self.samples += 1
 
@@ -414,7 +424,3 @@ class SimulatedAgent:
                 self.hear(TOPICS.device(DEVICE, TopicKind.BLOCK), frame)
         if said.qos:
             self.inbox.put(Acknowledged(number))
-
-
-def said_json(payload: bytes) -> object:
-    return json.loads(payload)

@@ -22,10 +22,10 @@ def test_a_key_signs_the_same_after_a_restart(keys):
     assert loaded.sign(b"payload") == made.sign(b"payload")
 
 
-def test_a_key_file_is_readable_by_its_owner_alone(keys):
+def test_a_key_file_is_readable_by_its_owner_alone(keys, tmp_path):
     keys.create(KeyRole.ROOT)
 
-    (path,) = keys.paths()
+    (path,) = tmp_path.iterdir()
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.name.startswith("root-")
@@ -44,9 +44,9 @@ def test_a_key_of_another_role_or_place_is_not_there(keys):
     assert keys.signers(KeyRole.ROOT, ["0" * 64]) == []
 
 
-def test_a_key_that_others_may_read_is_refused(keys):
+def test_a_key_that_others_may_read_is_refused(keys, tmp_path):
     keyid = keys.create(KeyRole.ROOT).public_key.keyid
-    (path,) = keys.paths()
+    (path,) = tmp_path.iterdir()
     path.chmod(0o640)
 
     with pytest.raises(
@@ -56,9 +56,9 @@ def test_a_key_that_others_may_read_is_refused(keys):
 
 
 @pytest.mark.parametrize("content", [b"", b"-----BEGIN PRIVATE KEY-----\nMC4=\n-----END PRIVATE KEY-----\n"])
-def test_a_file_that_is_not_a_key_is_told(keys, content):
+def test_a_file_that_is_not_a_key_is_told(keys, tmp_path, content):
     keyid = keys.create(KeyRole.ROOT).public_key.keyid
-    (path,) = keys.paths()
+    (path,) = tmp_path.iterdir()
     path.write_bytes(content)
 
     with pytest.raises(ConfigurationError, match="is not a private key"):
@@ -66,9 +66,9 @@ def test_a_file_that_is_not_a_key_is_told(keys, content):
 
 
 @pytest.mark.parametrize("make", [CryptoSigner.generate_ed25519, CryptoSigner.generate_ecdsa])
-def test_a_key_under_the_name_of_another_is_told(keys, make):
+def test_a_key_under_the_name_of_another_is_told(keys, tmp_path, make):
     keyid = keys.create(KeyRole.ROOT).public_key.keyid
-    (path,) = keys.paths()
+    (path,) = tmp_path.iterdir()
     path.write_bytes(make().private_bytes)
 
     with pytest.raises(ConfigurationError, match="is another key than its name says"):

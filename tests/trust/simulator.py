@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from securesystemslib.signer import CryptoSigner, Signer
 from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, Targets, Timestamp
 
-from edgeferry.agent.trust import Missing, Resolved, TrustClient
+from edgeferry.agent.trust import Missing, Resolved, TrustClient, TrustError
 from edgeferry.fleet.keys import KeyFolder, KeyRole
 from edgeferry.fleet.publication import Publication
 from edgeferry.fleet.repository import Repository
@@ -27,6 +28,7 @@ from edgeferry.wire.desired import (
     block_sha256s,
     device_document_path,
 )
+from edgeferry.wire.messages import Reason
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PROFILE = "raspberry-pi-4"
@@ -257,3 +259,23 @@ def forged(fleet: Fleet, edits: Mapping[str, Edit], signed_by: Mapping[str, list
 
     _, broker.timestamp = sign(Timestamp.type, KeyRole.TIMESTAMP, broker.timestamp, timestamp_edit)
     return broker
+
+
+def nothing(_signed: Signed) -> None:
+    """Change nothing but the version."""
+
+
+def refused(device: Device, broker: Broker, now_ms: int) -> TrustError:
+    """Return why ``broker`` is refused, and make sure that the device believes what it did before."""
+    before = device.remember(now_ms)
+    with pytest.raises(TrustError) as error:
+        device.follow(broker, now_ms)
+    after = device.remember(now_ms)
+    assert before
+    assert after
+    assert (after.wishes, after.manifests, after.generation) == (before.wishes, before.manifests, before.generation)
+    return error.value
+
+
+def reason(device: Device, broker: Broker, now_ms: int) -> Reason:
+    return refused(device, broker, now_ms).problem.reason

@@ -48,7 +48,7 @@ def test_white_space_does_no_harm(at: int, space: str) -> None:
 
 
 def test_what_is_no_token_is_told_how_one_begins() -> None:
-    with pytest.raises(WireError, match=r"begins with 'password', wanted ef1\..*; copy the whole line"):
+    with pytest.raises(WireError, match=r"a beginning of 'pass', wanted ef1\.BODY\.CHECKSUM; copy the whole line"):
         parse_token("password123")
 
 

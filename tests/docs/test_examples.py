@@ -1,0 +1,117 @@
+"""The examples do what they say, run as they stand there."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeferry.agent.serving_client import ServingClient
+from edgeferry.fleet.artifacts import read_artifacts
+from tests.brokers import free_port
+from tests.docs.documents import ROOT
+from tests.models import artifact_folder
+from tests.system.harness import System, wait_until
+
+EXAMPLES = ROOT / "examples"
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def run(*command: str, timeout_s: float = 60, **environment: str) -> str:
+    """Run an example to its end and return what it printed."""
+    done = subprocess.run(
+        command, env=ENVIRONMENT | environment, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """Serve the model in ``folder`` alone, without an agent; give its address."""
+    socket, address = folder / "socket", f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "edgeferry.agent.serving", "--socket", str(socket), "--http", address]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(socket.exists, "the serving process to listen")
+        client = ServingClient(socket, 10)
+        files = {"path": folder / "model.tflite", "manifest": folder / "artifact.json"}
+        client.load("digits", 1, label="stable", **files)
+        client.close()
+        yield address
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.mark.tensorflow
+def test_a_model_is_trained_and_converted_for_two_profiles(tmp_path: Path) -> None:
+    printed = run(sys.executable, str(EXAMPLES / "train_and_convert.py"), str(tmp_path), timeout_s=110)
+
+    artifacts = read_artifacts(tmp_path / "artifacts" / "digits" / "1")
+    assert {artifact.manifest.profile for artifact in artifacts} == {"generic-x86-64", "raspberry-pi-4"}
+    assert {artifact.manifest.scheme for artifact in artifacts} == {"int8"}
+    assert printed.count("chosen") == 2
+    assert np.load(tmp_path / "digits.npy").shape == (400, 8, 8, 1)
+
+
+@pytest.mark.broker
+def test_a_model_is_pushed_and_answers_over_mqtt(tmp_path: Path) -> None:
+    version = artifact_folder(tmp_path, version=1).parent
+    np.save(tmp_path / "x.npy", np.random.default_rng(1).random((20, 64), dtype=np.float32))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    places = {"PORT": str(free_port()), "TMPDIR": str(temporary)}
+
+    printed = run("sh", str(EXAMPLES / "push_and_infer.sh"), str(version), str(tmp_path / "x.npy"), **places)
+
+    assert "active on 1 of 1 devices" in printed
+    assert "digits 1: 20 answers" in printed
+    assert list(temporary.iterdir()) == [], "it left something behind"
+
+
+@pytest.mark.parametrize("quantized", [True, False], ids=["int8", "float32"])
+def test_rest_is_asked_in_json_and_in_binary(tmp_path: Path, quantized: bool) -> None:
+    folder = artifact_folder(tmp_path, version=1, quantized=quantized)
+
+    with serving(folder) as address:
+        printed = run(sys.executable, str(EXAMPLES / "ask_over_rest.py"), address, "digits")
+
+    assert printed.splitlines()[-1] == "JSON and binary gave the same"
+    assert printed.startswith("scores: ")
+    assert len(printed.splitlines()[0].split(", ")) == 10
+
+
+@pytest.mark.broker
+def test_a_fleet_is_read_with_mqtt_alone(fleet: System) -> None:
+    agent = fleet.add_agent("pi")
+    agent.config.write_text(agent.config.read_text() + "telemetry_interval_s: 1\n")
+    passwords = fleet.folder / "passwords.json"
+    passwords.write_text(json.dumps(fleet.broker.passwords))
+    seen = fleet.folder / "seen.txt"
+    command = [sys.executable, str(EXAMPLES / "watch_fleet.py"), fleet.broker.url, "--user", "operator"]
+    with seen.open("wb") as output:
+        watching = subprocess.Popen([*command, "--password-file", str(passwords)], stdout=output, stderr=output)
+    fleet.stack.callback(watching.wait, 10)
+    fleet.stack.callback(watching.kill)
+    wait_until(lambda: "connected: Success" in seen.read_text(), "the example to connect")
+
+    agent.start()
+    fleet.must("push", str(artifact_folder(fleet.folder / "build", version=1).parent), "--watch")
+
+    for wanted in ("pi state: digits wanted 1 runs 1", "pi telemetry: ", "pi event: #", "deployment digits 1 active"):
+        wait_until(lambda wanted=wanted: wanted in seen.read_text(), f"{wanted!r} in {seen.read_text()!r}")
+    assert "Traceback" not in seen.read_text()
+
+
+def test_every_example_is_told_in_the_index() -> None:
+    index = (EXAMPLES / "README.md").read_text()
+    examples = [path.name for path in EXAMPLES.iterdir() if path.suffix in {".py", ".sh"}]
+
+    assert examples
+    assert [name for name in examples if f"[{name}]({name})" not in index] == []
