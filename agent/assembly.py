@@ -25,6 +25,7 @@ from edgeferry.agent.clock import is_synchronised, now_ms, trusted_now_ms
 from edgeferry.agent.config import AgentConfig
 from edgeferry.agent.connection import Connection, ConnectionSettings
 from edgeferry.agent.errors import AgentError, StoreError
+from edgeferry.agent.events import Happened
 from edgeferry.agent.fetching import Fetcher
 from edgeferry.agent.following import Follower
 from edgeferry.agent.fsops import Disk
@@ -43,7 +44,7 @@ from edgeferry.agent.trust import Missing, Resolved, TrustClient, TrustError
 from edgeferry.agent.voice import Voice
 from edgeferry.wire.blocks import BlockRequest
 from edgeferry.wire.codec import WireError, encode
-from edgeferry.wire.messages import Info, State
+from edgeferry.wire.messages import EventKind, Info, Problem, State
 from edgeferry.wire.topics import TopicKind, Topics
 
 __all__ = ["run_agent"]
@@ -110,7 +111,7 @@ class _Agent:
         self._spool.open()
         state = self._load_state()
         self._sensors = telemetry.MachineSensors(self._config.state_dir)
-        self._follower, resolved = self._make_follower(state)
+        self._follower, resolved = self._make_follower()
         runner = self._make_runner(state)
         self._runner = runner
         self._follower.begin(resolved)
@@ -137,12 +138,12 @@ class _Agent:
 
     # Making
 
-    def _make_follower(self, state: AgentState) -> tuple[Follower, Resolved | None]:
+    def _make_follower(self) -> tuple[Follower, Resolved | None]:
         trusters: list[_StoredTrust] = []
         self._fetcher = Fetcher(self._store, self._send_request, self._local.append)
 
         def make(root: bytes) -> "_StoredTrust":
-            trust = _StoredTrust(self._config, self._store, root, self._work_dir / "tuf", state.issued_ms)
+            trust = _StoredTrust(self._config, self._store, root, self._work_dir / "tuf")
             trusters.append(trust)
             return trust
 
@@ -154,7 +155,10 @@ class _Agent:
             fetcher=self._fetcher,
             emit=self._local.append,
         )
-        return follower, trusters[0].remembered() if trusters else None
+        if not trusters:
+            return follower, None
+        self._local.extend(Happened(EventKind.METADATA_REFUSED, problem) for problem in trusters[0].damage)
+        return follower, trusters[0].remembered()
 
     def _make_runner(self, state: AgentState) -> Runner:
         self._hands = ModelHands(ServingClient(self._socket, SERVING_TIMEOUT_S), self._config.profile)
@@ -284,9 +288,8 @@ def _family_of(host: str) -> socket.AddressFamily:
 class _StoredTrust:
     """The trust client with the store behind it; lives in the lane ``trust`` after the start."""
 
-    def __init__(self, config: AgentConfig, store: Store, root: bytes, work_dir: Path, issued_ms: int) -> None:
+    def __init__(self, config: AgentConfig, store: Store, root: bytes, work_dir: Path) -> None:
         self._store = store
-        self._issued_ms = issued_ms
         self._client = TrustClient(
             device=config.id,
             profile=config.profile.name,
@@ -299,6 +302,11 @@ class _StoredTrust:
         """Return what was believed before the last stop."""
         return self._client.resolve_trusted(self._store.read_blob, self._now_ms())
 
+    @property
+    def damage(self) -> list[Problem]:
+        """What was wrong with the files that were kept."""
+        return list(self._client.damage.values())
+
     def look(self, roots: dict[int, bytes], timestamp: bytes, *, final: bool) -> Resolved | Missing:
         """Return what the metadata says or what it lacks; what is believed now is saved before it is told.
 
@@ -307,21 +315,19 @@ class _StoredTrust:
             StoreError: It cannot be saved.
         """
         try:
-            result = self._client.refresh(
+            return self._client.refresh(
                 roots=roots, timestamp=timestamp, blob=self._store.read_blob, now_ms=self._now_ms(), final=final
             )
         except TrustError as err:
             if err.blob is not None:
                 self._store.drop_blob(err.blob.sha256)
             raise
-        self._store.save_metadata(self._client.files())
-        if isinstance(result, Resolved):
+        finally:  # roots and timestamps that were verified are kept even when something behind them was refused
+            self._store.save_metadata(self._client.files())
             memory.give_back()
-        return result
 
     def _now_ms(self) -> int:
-        issued_ms = max(self._issued_ms, self._client.issued_ms)
-        return trusted_now_ms(now_ms(), issued_ms, synchronised=is_synchronised())
+        return trusted_now_ms(now_ms(), self._client.issued_ms, synchronised=is_synchronised())
 
 
 def _versions(runtime: str) -> dict[str, str]:

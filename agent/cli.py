@@ -66,6 +66,8 @@ def run(config_path: Path, *, verbose: bool) -> None:
     Example: edgeferry-agent run --config /etc/edgeferry/agent.yaml
     """
     _log_to_stderr(verbose=verbose)
+    # python-tuf takes it where it is installed (a workstation); a device does without, and 8 MiB smaller.
+    sys.modules.setdefault("cryptography", None)  # type: ignore[arg-type]  # None is Python's word for "not there"
     from edgeferry.agent.assembly import run_agent  # noqa: PLC0415
     from edgeferry.agent.config import load_config  # noqa: PLC0415
 

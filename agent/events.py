@@ -45,12 +45,10 @@ class Wished:
     Attributes:
         targets: What can be fulfilled, by model.
         refusals: What cannot: the wanted version and why, by model.
-        issued_ms: When that metadata was signed: time never runs backwards behind it.
     """
 
     targets: dict[str, Target]
     refusals: dict[str, tuple[int, Problem]]
-    issued_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,7 +187,7 @@ def wished_by(resolved: Resolved) -> Wished:
     targets = {
         model: Target(wish, installed_by(wish, resolved.manifests[model])) for model, wish in resolved.wishes.items()
     }
-    return Wished(targets, dict(resolved.refusals), resolved.issued_ms)
+    return Wished(targets, dict(resolved.refusals))
 
 
 def installed_by(wish: ModelWish, manifest: ArtifactManifest) -> Installed:

@@ -202,7 +202,6 @@ class _Change:
     # Wishes
 
     def _wish(self, event: Wished) -> None:
-        self.state = replace(self.state, issued_ms=max(self.state.issued_ms, event.issued_ms))
         for model in sorted({*self.state.models, *event.targets, *event.refusals}):
             record = self.state.models.get(model, ModelRecord())
             if model in event.targets:

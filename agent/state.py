@@ -103,13 +103,11 @@ class AgentState(Message, frozen=True):
         models: By name.
         next_seq: Number of the next event; never used twice.
         outbox: Events that are not in the spool yet; they are saved with the change that they tell of.
-        issued_ms: Newest time that verified metadata has told: time never runs backwards behind it.
     """
 
     models: dict[str, ModelRecord] = field(default_factory=dict)
     next_seq: int = 1
     outbox: tuple[Event, ...] = ()
-    issued_ms: int = 0
 
     def with_model(self, name: str, record: ModelRecord | None) -> "AgentState":
         """Return this state with another record for ``name``, or with none."""

@@ -67,6 +67,7 @@ def _print(session: Session, console: Console, summary: Summary) -> None:
         )
     console.print(table)
     console.print(f"push to active: {_by_version(summary.push_s, '{:.1f} s')}; v3 refused: {summary.refusal}")
+    console.print(f"{summary.compared} answers were compared with LiteRT on this machine: the same labels")
     console.print(f"the whole way took {summary.elapsed_s:.0f} s", style="bold green")
 
 
@@ -89,6 +90,7 @@ def _as_data(summary: Summary) -> dict[str, object]:
         "float_accuracy": summary.float_accuracy,
         "push_s": summary.push_s,
         "refusal": summary.refusal,
+        "compared_with_host": summary.compared,
         "elapsed_s": round(summary.elapsed_s, 1),
     }
 

@@ -66,7 +66,7 @@ class TestWriting:
     def test_a_failed_write_leaves_the_old_content_and_no_temporary_file(self, disk: Disk, tmp_path: Path) -> None:
         (tmp_path / "folder").mkdir()
 
-        with pytest.raises(StoreError, match="cannot write .*folder: Is a directory"):
+        with pytest.raises(StoreError, match=r"cannot write .*folder: Is a directory"):
             disk.write(tmp_path / "folder", b"content")
 
         assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
@@ -79,7 +79,7 @@ class TestWriting:
         assert mode_of(tmp_path / "file") == 0o600
 
     def test_a_full_disk_is_told_apart_from_other_faults(self, disk: Disk) -> None:
-        with pytest.raises(DiskFullError, match="cannot append to /dev/full: No space left on device"):
+        with pytest.raises(DiskFullError, match=r"cannot append to /dev/full: No space left on device"):
             disk.append(FULL, b"x")
 
     @pytest.mark.parametrize(("number", "kind"), [(errno.EDQUOT, DiskFullError), (errno.EIO, StoreError)])
@@ -159,7 +159,7 @@ class TestNames:
         disk.remove(tmp_path / "missing")
 
     def test_a_missing_file_is_an_error_that_says_what_was_tried(self, disk: Disk, tmp_path: Path) -> None:
-        with pytest.raises(StoreError, match="cannot open .*missing: No such file or directory"):
+        with pytest.raises(StoreError, match=r"cannot open .*missing: No such file or directory"):
             disk.open_for_blocks(tmp_path / "missing")
 
 

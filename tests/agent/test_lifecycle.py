@@ -3,7 +3,7 @@
 import pytest
 
 from edgeferry.agent.effects import Activate, Cancel, Collect, Fetch, Restore, Try, Unload, Verify
-from edgeferry.agent.events import Activated, Booted, Failed, Fetched, Happened, Noted, Restored, ServingStarted, Wished
+from edgeferry.agent.events import Activated, Booted, Failed, Fetched, Happened, Noted, Restored, ServingStarted
 from edgeferry.agent.lifecycle import MAX_REFUSED, kept_blobs, next_deadline_ms
 from edgeferry.agent.state import Phase
 from edgeferry.wire.messages import EventKind, Outcome, Reason
@@ -131,12 +131,6 @@ class TestTheGoodWay:
 
         assert device.serving == {MODEL: 1, "dogs": 1}
         assert device.phase() is Phase.WATCHING
-
-    def test_time_told_by_metadata_never_runs_backwards(self, device: Device) -> None:
-        device.tell(Wished({}, {}, issued_ms=500))
-        device.tell(Wished({}, {}, issued_ms=400))
-
-        assert device.state.issued_ms == 500
 
 
 class TestFailures:

@@ -87,7 +87,7 @@ class TestState:
     def test_a_state_that_cannot_be_read_is_an_error_that_names_it(self, store: Store) -> None:
         (store.directory / "state").mkdir()
 
-        with pytest.raises(StoreError, match="cannot read .*/state: Is a directory"):
+        with pytest.raises(StoreError, match=r"cannot read .*/state: Is a directory"):
             store.load_state()
 
 
@@ -122,7 +122,7 @@ class TestMetadata:
     def test_metadata_that_cannot_be_read_is_an_error_of_ours(self, store: Store) -> None:
         (store.directory / "tuf" / "1.root.json").mkdir()
 
-        with pytest.raises(StoreError, match="cannot read .*/tuf: Is a directory"):
+        with pytest.raises(StoreError, match=r"cannot read .*/tuf: Is a directory"):
             store.load_metadata()
 
 
@@ -220,10 +220,6 @@ class TestPartialBlobs:
         failing.end_of_life()
 
         have = store.open_partial(want_of(DATA)).have
-        written = (store.directory / "partial" / ref_of(DATA).sha256).read_bytes()
-        assert all(
-            written[i * BLOCK : (i + 1) * BLOCK] == DATA[i * BLOCK : (i + 1) * BLOCK] for i in range(3) if have.has(i)
-        )
         assert have.count == 0
 
     def test_a_second_sync_after_a_failed_one_is_not_believed(self, tmp_path: Path) -> None:
@@ -317,7 +313,7 @@ class TestDamagedBlobs:
         assert store.read_blob(ref) == DATA
 
     def test_a_missing_one_is_an_error_of_the_disk(self, store: Store) -> None:
-        with pytest.raises(StoreError, match="cannot read .*: No such file"):
+        with pytest.raises(StoreError, match=r"cannot read .*: No such file"):
             store.check_blob(ref_of(DATA))
 
     @pytest.mark.parametrize("damaged", [DATA[::-1], DATA[:-1]])
@@ -343,7 +339,7 @@ class TestDamagedBlobs:
     def test_a_directory_that_cannot_be_listed_is_an_error_of_ours(self, store: Store) -> None:
         (store.directory / "models").rmdir()
 
-        with pytest.raises(StoreError, match="cannot list .*models"):
+        with pytest.raises(StoreError, match=r"cannot list .*models"):
             store.link_models({})
 
 
