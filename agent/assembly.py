@@ -1,50 +1,42 @@
 """The composition root of the agent: builds the real parts from a configuration and runs the loop."""
 
-import errno
 import logging
-import os
-import platform
 import secrets
-import shutil
 import signal
-import socket
-import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from edgeferry import __version__
-from edgeferry.agent import memory, telemetry
+from edgeferry.agent import telemetry
 from edgeferry.agent.answering import Answerer, Subjects
 from edgeferry.agent.bridge import Bridge
-from edgeferry.agent.clock import is_synchronised, now_ms, trusted_now_ms
+from edgeferry.agent.clock import now_ms
 from edgeferry.agent.config import AgentConfig
 from edgeferry.agent.connection import Connection, ConnectionSettings
-from edgeferry.agent.errors import AgentError, StoreError
 from edgeferry.agent.events import Happened
 from edgeferry.agent.fetching import Fetcher
 from edgeferry.agent.following import Follower
 from edgeferry.agent.fsops import Disk
 from edgeferry.agent.hands import ModelHands
+from edgeferry.agent.host import check_free, memory_folder, versions
 from edgeferry.agent.inbox import Inbox, Stop
 from edgeferry.agent.lanes import Lane
+from edgeferry.agent.logs import keep_log_lines
 from edgeferry.agent.performer import Lanes, Performer
 from edgeferry.agent.runner import Parts, Runner, Sampled, Settings
 from edgeferry.agent.serving_client import ServingClient, ServingError
 from edgeferry.agent.spool import Spool
 from edgeferry.agent.state import AgentState
 from edgeferry.agent.store import Store
+from edgeferry.agent.stored_trust import StoredTrust
 from edgeferry.agent.supervisor import Supervisor
 from edgeferry.agent.systemd import Notifier
-from edgeferry.agent.trust import Missing, Resolved, TrustClient, TrustError
+from edgeferry.agent.trust import Resolved
 from edgeferry.agent.voice import Voice
 from edgeferry.wire.blocks import BlockRequest
 from edgeferry.wire.codec import WireError, encode
-from edgeferry.wire.messages import EventKind, Info, Problem, State
+from edgeferry.wire.messages import EventKind, Info, State
 from edgeferry.wire.topics import TopicKind, Topics
 
 __all__ = ["run_agent"]
@@ -54,7 +46,6 @@ logger = logging.getLogger(__name__)
 SERVING_TIMEOUT_S = 60.0  # to load a model
 STATS_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 5.0
-LOG_LINES = 200
 CAPABILITIES = ("blocks/1", "infer/oip-v2", "get/events_after", "logs.tail")
 
 
@@ -64,23 +55,24 @@ def run_agent(config: AgentConfig) -> None:
     Raises:
         AgentError: It cannot go on; what was saved is what a new start goes on from.
     """
-    with _memory_folder(config.state_dir) as work_dir:
-        _Agent(config, work_dir).run()
+    store = Store(config.state_dir, Disk())
+    store.open()
+    with memory_folder(config.state_dir) as work_dir:
+        _Agent(config, store, work_dir).run()
 
 
 class _Agent:
     """The parts of one agent and their life."""
 
-    def __init__(self, config: AgentConfig, work_dir: Path) -> None:
+    def __init__(self, config: AgentConfig, store: Store, work_dir: Path) -> None:
         self._config = config
         self._boot = secrets.token_hex(4)
-        self._disk = Disk()
         self._inbox = Inbox()
         self._local: deque[object] = deque()
-        self._log_lines = _keep_log_lines()
+        self._log_lines = keep_log_lines()
         self._topics = Topics(config.topic_root)
-        self._store = Store(config.state_dir, self._disk)
-        self._spool = Spool(config.state_dir / "spool", self._disk)
+        self._store = store
+        self._spool = Spool(config.state_dir / "spool", Disk())
         self._lanes = {name: Lane(name, self._inbox) for name in ("trust", "deploy", "serving", "telemetry")}
         self._work_dir = work_dir
         self._socket = config.serving_socket
@@ -105,7 +97,6 @@ class _Agent:
 
     def run(self) -> None:
         """Start everything, loop, and end everything."""
-        self._store.open()
         if self._config.http:
             check_free(self._config.http)
         self._spool.open()
@@ -139,11 +130,11 @@ class _Agent:
     # Making
 
     def _make_follower(self) -> tuple[Follower, Resolved | None]:
-        trusters: list[_StoredTrust] = []
+        trusters: list[StoredTrust] = []
         self._fetcher = Fetcher(self._store, self._send_request, self._local.append)
 
-        def make(root: bytes) -> "_StoredTrust":
-            trust = _StoredTrust(self._config, self._store, root, self._work_dir / "tuf")
+        def make(root: bytes) -> "StoredTrust":
+            trust = StoredTrust(self._config, self._store, root, self._work_dir / "tuf")
             trusters.append(trust)
             return trust
 
@@ -255,127 +246,9 @@ class _Agent:
             boot=self._boot,
             groups=self._follower.groups or config.groups,
             hardware=telemetry.hardware(),
-            versions=_versions(str(config.profile.runtime.package)),
+            versions=versions(str(config.profile.runtime.package)),
             endpoints={"rest": f"http://{config.http}"} if config.http else {},
             capabilities=CAPABILITIES,
             root_version=self._follower.standing.root_version,
             max_packet_bytes=config.max_packet_bytes,
         )
-
-
-def check_free(address: str, patience_s: float = 5.0) -> None:
-    """Return when nobody listens on ``address``; a serving process of a killed agent is given time to end.
-
-    Raises:
-        AgentError: Somebody does, or the address is not this machine's.
-    """
-    host, _, port = address.rpartition(":")
-    ends_s = time.monotonic() + patience_s
-    while True:
-        try:
-            with socket.create_server((host.strip("[]"), int(port)), family=_family_of(host)):
-                return
-        except (OSError, ValueError) as err:
-            if time.monotonic() >= ends_s or not isinstance(err, OSError) or err.errno != errno.EADDRINUSE:
-                raise AgentError(f"listen.http: cannot listen on {address}: {err}; choose another HOST:PORT") from err
-        time.sleep(0.2)
-
-
-def _family_of(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-class _StoredTrust:
-    """The trust client with the store behind it; lives in the lane ``trust`` after the start."""
-
-    def __init__(self, config: AgentConfig, store: Store, root: bytes, work_dir: Path) -> None:
-        self._store = store
-        self._client = TrustClient(
-            device=config.id,
-            profile=config.profile.name,
-            files=store.load_metadata(),
-            bootstrap_root=root,
-            work_dir=work_dir,
-        )
-
-    def remembered(self) -> Resolved | None:
-        """Return what was believed before the last stop."""
-        return self._client.resolve_trusted(self._store.read_blob, self._now_ms())
-
-    @property
-    def damage(self) -> list[Problem]:
-        """What was wrong with the files that were kept."""
-        return list(self._client.damage.values())
-
-    def look(self, roots: dict[int, bytes], timestamp: bytes, *, final: bool) -> Resolved | Missing:
-        """Return what the metadata says or what it lacks; what is believed now is saved before it is told.
-
-        Raises:
-            TrustError: It is refused.
-            StoreError: It cannot be saved.
-        """
-        try:
-            return self._client.refresh(
-                roots=roots, timestamp=timestamp, blob=self._store.read_blob, now_ms=self._now_ms(), final=final
-            )
-        except TrustError as err:
-            if err.blob is not None:
-                self._store.drop_blob(err.blob.sha256)
-            raise
-        finally:  # roots and timestamps that were verified are kept even when something behind them was refused
-            self._store.save_metadata(self._client.files())
-            memory.give_back()
-
-    def _now_ms(self) -> int:
-        return trusted_now_ms(now_ms(), self._client.issued_ms, synchronised=is_synchronised())
-
-
-def _versions(runtime: str) -> dict[str, str]:
-    versions = {"edgeferry": __version__, "python": platform.python_version(), "os": _os_name()}
-    try:
-        versions["runtime"] = f"{runtime} {version(runtime)}"
-    except PackageNotFoundError:
-        logger.warning("%s is not installed: no model can be served; install edgeferry[agent]", runtime)
-    return versions
-
-
-def _os_name() -> str:
-    try:
-        return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
-    except OSError:
-        return platform.system()
-
-
-class _LineKeeper(logging.Handler):
-    """Keeps the last lines of the log for `logs.tail`."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.lines: deque[str] = deque(maxlen=LOG_LINES)
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(self.format(record))
-
-
-def _keep_log_lines() -> deque[str]:
-    keeper = _LineKeeper()
-    logging.getLogger("edgeferry").addHandler(keeper)
-    return keeper.lines
-
-
-@contextmanager
-def _memory_folder(state_dir: Path) -> Iterator[Path]:
-    """Yield a folder in memory for what need not last: the service manager's, else one in /dev/shm."""
-    runtime = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
-    if runtime:
-        yield Path(runtime)
-        return
-    parent = next((path for path in ("/dev/shm", tempfile.gettempdir()) if os.access(path, os.W_OK)), None)  # noqa: S108 - a fresh 0700 folder is made below it
-    if parent is None:
-        raise StoreError(f"no folder in memory can be written; set RUNTIME_DIRECTORY for the agent of {state_dir}")
-    folder = tempfile.mkdtemp(prefix="edgeferry-", dir=parent)
-    try:
-        yield Path(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,5 @@
 """``edgeferry-agent``: the commands of a device."""
 
-import logging
-import os
 import sys
 from pathlib import Path
 
@@ -65,7 +63,9 @@ def run(config_path: Path, *, verbose: bool) -> None:
 
     Example: edgeferry-agent run --config /etc/edgeferry/agent.yaml
     """
-    _log_to_stderr(verbose=verbose)
+    from edgeferry.agent.logs import log_to_stderr  # noqa: PLC0415
+
+    log_to_stderr(verbose=verbose)
     # python-tuf takes it where it is installed (a workstation); a device does without, and 8 MiB smaller.
     sys.modules.setdefault("cryptography", None)  # type: ignore[arg-type]  # None is Python's word for "not there"
     from edgeferry.agent.assembly import run_agent  # noqa: PLC0415
@@ -82,10 +82,3 @@ def _read_token(token_file: str) -> str:
             return file.read(MAX_TOKEN_BYTES)
     except (OSError, UnicodeDecodeError) as err:
         raise ConfigError(f"cannot read the token from {token_file}: {err}") from err
-
-
-def _log_to_stderr(*, verbose: bool) -> None:
-    """Log to standard error; in a service with the journal's priorities, else with times."""
-    in_journal = "JOURNAL_STREAM" in os.environ
-    pattern = "%(message)s" if in_journal else "%(asctime)s %(levelname)-7s %(message)s"
-    logging.basicConfig(stream=sys.stderr, level=logging.DEBUG if verbose else logging.INFO, format=pattern)

@@ -183,18 +183,21 @@ class SimulatedHands:
     Attributes:
         serving: What answers, by model.
         trial: What the trial says.
+        on_try: What happens during the trial.
         refusal: Why the version of this number is not loaded.
         is_lost: Whether the serving process is gone.
     """
 
     serving: dict[str, int] = field(default_factory=dict)
     trial: Problem | None = None
+    on_try: Callable[[], None] = lambda: None
     refusal: dict[int, Problem] = field(default_factory=dict)
     is_lost: bool = False
     calls: list[str] = field(default_factory=list)
 
     def try_model(self, model: Path, manifest: Path, selftest: Path) -> Problem | None:
         self.calls.append("try")
+        self.on_try()
         for path in (model, manifest, selftest):
             assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name, f"{path} is tried and has other bytes"
         return self.trial

@@ -132,12 +132,11 @@ class TestBatches:
     def test_another_batch_of_the_same_owner_takes_the_place_of_the_first(self, connected: Line) -> None:
         connected.want("model", DATA)
         connected.want("model", OTHER)
-
-        connected.asked = [request for request in connected.asked if request.sha256 == ref_of(OTHER).sha256]
         connected.answer()
 
         assert connected.ended == [BatchDone("model")]
-        assert not connected.store.has_blob(ref_of(DATA))
+        assert connected.store.is_complete(want_of(OTHER))
+        assert not connected.store.is_complete(want_of(DATA))
 
     def test_a_blob_that_two_batches_want_is_fetched_once(self, connected: Line) -> None:
         connected.want("one", DATA)

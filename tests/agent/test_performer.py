@@ -177,13 +177,13 @@ class TestTrying:
 
     def test_a_trial_that_was_cancelled_says_nothing_of_the_same_deployment_wished_again(self, bench: Bench) -> None:
         target = bench.installed()
+        bench.hands.trial = problem(Reason.TRIAL_CRASHED)
 
-        class Cancelled(SimulatedHands):
-            def try_model(self, model: Path, manifest: Path, selftest: Path) -> None:
-                bench.performer.perform(Cancel("id"))
-                bench.performer.perform(Verify("id", target))
+        def cancel_and_wish_again() -> None:
+            bench.performer.perform(Cancel("id"))
+            bench.performer.perform(Verify("id", target))
 
-        bench.performer._hands = Cancelled()
+        bench.hands.on_try = cancel_and_wish_again
         bench.performer.perform(Try("id", MODEL, target))
 
         assert bench.deploy.work() is None
