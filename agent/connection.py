@@ -81,6 +81,7 @@ class Connection:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="connection", daemon=True)
         self._client: mqtt.Client | None = None
+        self._answered = threading.Event()  # of the attempt that is under way
         self._accepted = False
         self._outstanding = 0
         self._lock = threading.Lock()
@@ -98,6 +99,7 @@ class Connection:
             _wait_published(info, timeout_s)
             client.disconnect()
         self._ended.set()
+        self._answered.set()
         self._thread.join(timeout_s)
 
     @property
@@ -159,6 +161,7 @@ class Connection:
         """Live through one connection; return how it ended."""
         attempt = _Attempt(self, url, protocol)
         self._ended.clear()
+        self._answered = attempt.answered
         if self._stopping.is_set():  # `stop` may have come just before; its word must not be lost
             return _End("stopped", 0)
         try:

@@ -26,7 +26,7 @@ class Tensor:
 
     name: str
     shape: list[int]
-    values: array.array  # of 32-bit floats, row by row
+    values: "array.array[float]"  # of 32-bit floats, row by row
 
 
 class Device:
@@ -38,7 +38,8 @@ class Device:
     def inputs_of(self, model: str) -> list[dict[str, Any]]:
         """Return name, datatype and shape of each input; -1 in a shape stands for any size."""
         answer, _ = self._ask("GET", f"/v2/models/{model}")
-        return json.loads(answer)["inputs"]
+        inputs: list[dict[str, Any]] = json.loads(answer)["inputs"]
+        return inputs
 
     def infer_json(self, model: str, tensors: Sequence[Tensor]) -> dict[str, list[float]]:
         """Return the outputs by name; everything travels as text."""
@@ -79,7 +80,7 @@ def described(tensor: Tensor) -> dict[str, Any]:
     return {"name": tensor.name, "shape": tensor.shape, "datatype": "FP32"}
 
 
-def little_endian(values: array.array) -> array.array:
+def little_endian(values: "array.array[float]") -> "array.array[float]":
     """Return ``values`` with their bytes as they travel, or back again."""
     if sys.byteorder == "big":
         values.byteswap()

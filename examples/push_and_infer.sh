@@ -26,27 +26,33 @@ trap 'exit 130' INT TERM
 
 export EDGEFERRY_FLEET="$folder/fleet" EDGEFERRY_BROKER="mqtt://127.0.0.1:${PORT:-18830}"
 
-# The workstation: a fleet and a broker.
+wait_for() { # wait_for WORD LOG PROCESS: until the log of the process has the word
+    tries=0
+    until grep -q "$1" "$2"; do
+        tries=$((tries + 1))
+        if [ $tries -gt 200 ] || ! kill -0 "$3" 2>/dev/null; then
+            cat "$2" >&2
+            exit 1
+        fi
+        sleep 0.1
+    done
+}
+
+# The workstation: a fleet, the token of a device, and a broker. The token is a secret and travels in a file. It is made
+# first, because the embedded broker starts anew when it learns of a device while it runs.
 edgeferry init
+edgeferry token kitchen -p "$profile" >"$folder/token"
 edgeferry broker run >"$folder/broker.log" 2>&1 &
 running=$!
-tries=0
-until grep -q "listening" "$folder/broker.log"; do
-    tries=$((tries + 1))
-    if [ $tries -gt 100 ] || ! kill -0 "$running" 2>/dev/null; then
-        cat "$folder/broker.log" >&2
-        exit 1
-    fi
-    sleep 0.1
-done
+wait_for "listening" "$folder/broker.log" $!
 
-# The device: the token is a secret and travels in a file, here through a pipe.
-edgeferry token kitchen -p "$profile" |
-    edgeferry-agent init --token-file - --state-dir "$folder/state" -o "$folder/agent.yaml"
+# The device.
+edgeferry-agent init --token-file "$folder/token" --state-dir "$folder/state" -o "$folder/agent.yaml"
 edgeferry-agent run --config "$folder/agent.yaml" >"$folder/agent.log" 2>&1 &
 running="$! $running"
+wait_for "connected" "$folder/agent.log" $!
 
-# The way: --watch waits until the device has come online for the first time.
-edgeferry push "$artifact" --to kitchen --watch --timeout 60
+# The way: --watch waits for devices that are not there yet.
+edgeferry push "$artifact" --to kitchen --watch
 edgeferry infer kitchen "$model" --input "$samples" --output "$folder/answers.npy"
 edgeferry status "$model"

@@ -66,14 +66,20 @@ def blocks_of(document: Path) -> Iterator[Block]:
         number = end + 1
 
 
-def spans_of(document: Path) -> Iterator[str]:
-    """Yield the pieces of code that stand within lines of prose."""
+def prose_of(document: Path) -> Iterator[str]:
+    """Yield the lines of a document that are not code."""
     in_fence = False
     for line in document.read_text().splitlines():
         if _FENCE.fullmatch(line):
             in_fence = not in_fence
         elif not in_fence and not line.startswith("    "):
-            yield from _SPAN.findall(line)
+            yield line
+
+
+def spans_of(document: Path) -> Iterator[str]:
+    """Yield the pieces of code that stand within lines of prose."""
+    for line in prose_of(document):
+        yield from _SPAN.findall(line)
 
 
 def table_below(document: Path, heading: str) -> list[list[str]]:

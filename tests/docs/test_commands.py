@@ -1,5 +1,6 @@
 """Every command and option of ours that a document names exists."""
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import click
 import pytest
 
 from edgeferry.agent.cli import main as edgeferry_agent
+from edgeferry.agent.serving.command import ServingOptions, TrialOptions
 from edgeferry.fleet.cli import cli as edgeferry
 from tests.docs.documents import blocks_of, documents, name_of, spans_of
 
@@ -53,6 +55,28 @@ def test_every_command_and_option_that_a_document_names_exists(document: Path) -
     mistakes = [mistake_in(program, words) for text in code for program, words in calls_in(text)]
 
     assert [mistake for mistake in mistakes if mistake] == []
+
+
+def options_of_all(command: click.Command) -> set[str]:
+    """Return the options of a command and of all below it."""
+    with click.Context(command) as context:
+        names = command.list_commands(context) if isinstance(command, click.Group) else []
+        below = [found for name in names if (found := command.get_command(context, name))]
+    return options_of(command).union(*map(options_of_all, below))
+
+
+def options_of_processes() -> set[str]:
+    fields = [*dataclasses.fields(ServingOptions), *dataclasses.fields(TrialOptions)]
+    return {f"--{field.name.replace('_', '-')}" for field in fields}
+
+
+@pytest.mark.parametrize("document", documents(), ids=name_of)
+def test_an_option_that_is_named_alone_is_one_of_some_command(document: Path) -> None:
+    known = options_of_processes().union(*map(options_of_all, PROGRAMS.values()))
+
+    named = {span.split()[0].partition("=")[0] for span in spans_of(document) if span.startswith("--")}
+
+    assert sorted(named - known) == []
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +25,22 @@ ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ
 
 
 def run(*command: str, timeout_s: float = 60, **environment: str) -> str:
-    """Run an example to its end and return what it printed."""
-    done = subprocess.run(
-        command, env=ENVIRONMENT | environment, capture_output=True, text=True, timeout=timeout_s, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    """Run an example to its end and return what it printed; nothing that it started outlives it."""
+    with subprocess.Popen(
+        command,
+        env=ENVIRONMENT | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGTERM)
+            stdout, stderr = process.communicate(timeout=20)
+    assert process.returncode == 0, stdout + stderr
+    return stdout
 
 
 @contextmanager
@@ -64,15 +76,14 @@ def test_a_model_is_trained_and_converted_for_two_profiles(tmp_path: Path) -> No
 def test_a_model_is_pushed_and_answers_over_mqtt(tmp_path: Path) -> None:
     version = artifact_folder(tmp_path, version=1).parent
     np.save(tmp_path / "x.npy", np.random.default_rng(1).random((20, 64), dtype=np.float32))
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    places = {"PORT": str(free_port()), "TMPDIR": str(temporary)}
+    with tempfile.TemporaryDirectory() as temporary:  # its path is short: the agent puts a socket below it
+        places = {"PORT": str(free_port()), "TMPDIR": temporary}
 
-    printed = run("sh", str(EXAMPLES / "push_and_infer.sh"), str(version), str(tmp_path / "x.npy"), **places)
+        printed = run("sh", str(EXAMPLES / "push_and_infer.sh"), str(version), str(tmp_path / "x.npy"), **places)
 
+        assert list(Path(temporary).iterdir()) == [], "it left something behind"
     assert "active on 1 of 1 devices" in printed
     assert "digits 1: 20 answers" in printed
-    assert list(temporary.iterdir()) == [], "it left something behind"
 
 
 @pytest.mark.parametrize("quantized", [True, False], ids=["int8", "float32"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.documents import ROOT, documents, name_of
+from tests.docs.documents import ROOT, documents, name_of, prose_of
 
 FOREIGN = {
     "a path of the machine it was written on": r"(?<![\w.])/(?:work|root|tmp|workspace)/|/home/(?!(?:ada|you)\b)\w+",
@@ -34,3 +34,9 @@ def test_a_document_has_one_title_and_no_stray_white_space(document: Path) -> No
     assert text.endswith("\n")
     assert not text.endswith("\n\n")
     assert [line for line in text.splitlines() if line != line.rstrip() or "\t" in line] == []
+
+
+@pytest.mark.parametrize("document", documents(), ids=name_of)
+def test_code_in_prose_stands_on_one_line(document: Path) -> None:
+    """Broken over two lines, it would not be found by whoever searches for it; nor by the other tests here."""
+    assert [line for line in prose_of(document) if line.count("`") % 2] == []

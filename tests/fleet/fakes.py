@@ -151,7 +151,7 @@ class FakeDevice:
     def say_telemetry(self, **figures: Any) -> None:
         """Say how the machine is."""
         telemetry = Telemetry(v=1, ts=1, boot="b00t", seq=1, interval_s=10.0, **figures)
-        self._client.publish(self._topics.device(self.id, TopicKind.TELEMETRY), encode(telemetry))
+        self._client.publish(self._topics.device(self.id, TopicKind.TELEMETRY), encode(telemetry), retain=True)
 
     def say_state(self, state: State) -> None:
         """Say, and remember, ``state``."""

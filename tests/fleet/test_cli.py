@@ -186,7 +186,7 @@ def test_a_wrong_password_is_told(fleet: Fleet, fleet_dir: Path) -> None:
 def test_devices_and_monitor_show_who_is_there(fleet: Fleet) -> None:
     fleet.add("pi-1", "kitchens")
     fleet.add("pi-2")
-    fleet.switch_on("pi-1")
+    fleet.switch_on("pi-1").say_telemetry()
 
     listed = fleet.run("devices", "--json").json
     seen = fleet.run("monitor", "--once", "--json").json

@@ -74,6 +74,8 @@ def test_a_question_over_3_1_1_carries_its_reply_topic_in_the_body(old_broker: B
         Operator(old_broker, login, client_id="device") as device,
     ):
         device.subscribe(TOPICS.request("pi", "+"))
+        device.publish(TOPICS.request("pi", "marker"), b"subscribed")  # what it hears of itself, it hears of others
+        assert next_message(device).payload == b"subscribed"
         with pytest.raises(FleetError, match=r"pi did not answer ping within 0.5 s"):
             ask(operator, TOPICS, "pi", "ping", timeout_s=0.5)
 

@@ -63,6 +63,11 @@ class Agent:
         return self.folder / "state"
 
     @property
+    def runtime_dir(self) -> Path:
+        """As systemd gives it: what is in it need not last."""
+        return self.folder / "run"
+
+    @property
     def log(self) -> str:
         path = self.folder / "agent.log"
         return path.read_text(errors="replace") if path.exists() else ""
@@ -73,12 +78,13 @@ class Agent:
         return self.process.pid
 
     def start(self) -> None:
+        self.runtime_dir.mkdir(exist_ok=True)
         with (self.folder / "agent.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *self.program, "run", "--config", str(self.config)],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self.environment},
+                env={**os.environ, "RUNTIME_DIRECTORY": str(self.runtime_dir), **self.environment},
             )
 
     def kill(self) -> None:

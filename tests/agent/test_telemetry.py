@@ -1,0 +1,121 @@
+"""How the machine is doing: this real one, with sensors that are there and sensors that are not."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from edgeferry.agent.telemetry import MachineSensors, ServingFigures, hardware
+from edgeferry.wire.codec import WireError, encode
+from edgeferry.wire.messages import Telemetry
+
+FIGURES = {"total": 10, "errors_total": 1, "rps": 0.5, "p50_ms": 3.0, "p95_ms": 4.0}
+STATS: dict[str, Any] = {
+    "rss_bytes": 1000,
+    "queue_depth": 2,
+    "models": {"cats": {"1": FIGURES, "2": FIGURES | {"total": 5, "rps": 1.25}}, "dogs": {"4": FIGURES}},
+}
+
+
+def read(folder: Path, serving: ServingFigures | None = None) -> Telemetry:
+    return MachineSensors(folder, root=folder).read(boot="cafe", interval_s=10.0, serving=serving)
+
+
+def sensor(folder: Path, name: str, text: str) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+
+
+class TestMachine:
+    def test_what_every_machine_has_is_told(self, tmp_path: Path) -> None:
+        telemetry = read(tmp_path)
+
+        for name in (
+            "uptime_s",
+            "load1",
+            "mem_pct",
+            "mem_used_bytes",
+            "agent_rss_bytes",
+            "disk_pct",
+            "disk_free_bytes",
+        ):
+            assert getattr(telemetry, name) is not None, name
+        assert telemetry.interval_s == 10.0
+        assert telemetry.boot == "cafe"
+
+    def test_readings_are_numbered(self, tmp_path: Path) -> None:
+        sensors = MachineSensors(tmp_path)
+
+        numbers = [sensors.read(boot="cafe", interval_s=1.0, serving=None).seq for _ in range(3)]
+
+        assert numbers == [1, 2, 3]
+
+    def test_a_sensor_that_is_absent_is_left_out(self, tmp_path: Path) -> None:
+        said = msgspec.json.decode(encode(read(tmp_path)))
+
+        assert not {"cpu_temp_c", "throttled", "serving_rss_bytes", "infer_total", "models"} & said.keys()
+        assert None not in said.values()
+
+    @pytest.mark.parametrize(("text", "temp_c"), [("58200\n", 58.2), ("-5000\n", -5.0), ("broken\n", None)])
+    def test_the_temperature_is_told_in_degrees(self, tmp_path: Path, text: str, temp_c: float | None) -> None:
+        sensor(tmp_path, "sys/class/thermal/thermal_zone0/temp", text)
+
+        assert read(tmp_path).cpu_temp_c == temp_c
+
+    @pytest.mark.parametrize(
+        ("bits", "throttled"), [("0\n", False), ("4\n", True), ("50005\n", True), ("50000\n", False), ("?\n", None)]
+    )
+    def test_a_pi_tells_whether_it_is_throttled_right_now(
+        self, tmp_path: Path, bits: str, throttled: bool | None
+    ) -> None:
+        sensor(tmp_path, "sys/devices/platform/soc/soc:firmware/get_throttled", bits)
+
+        assert read(tmp_path).throttled is throttled
+
+
+class TestHardware:
+    def test_every_machine_has_an_architecture_cores_and_memory(self, tmp_path: Path) -> None:
+        assert set(hardware(root=tmp_path)) == {"arch", "cores", "memory_bytes"}
+
+    def test_a_board_says_its_model(self, tmp_path: Path) -> None:
+        sensor(tmp_path, "proc/device-tree/model", "Raspberry Pi 4 Model B Rev 1.4\0")
+
+        assert hardware(root=tmp_path)["model"] == "Raspberry Pi 4 Model B Rev 1.4"
+
+
+class TestServing:
+    def test_totals_are_those_of_all_versions(self, tmp_path: Path) -> None:
+        telemetry = read(tmp_path, ServingFigures(STATS, {}))
+
+        assert (telemetry.infer_total, telemetry.infer_errors_total, telemetry.infer_rps) == (25, 3, 2.25)
+        assert (telemetry.serving_rss_bytes, telemetry.queue_depth) == (1000, 2)
+
+    def test_figures_of_a_model_are_those_of_its_stable_version(self, tmp_path: Path) -> None:
+        telemetry = read(tmp_path, ServingFigures(STATS, {"cats": 2}))
+
+        assert list(telemetry.models) == ["cats"]
+        assert (telemetry.models["cats"].version, telemetry.models["cats"].total) == (2, 5)
+
+    def test_a_figure_that_is_not_there_is_left_out(self, tmp_path: Path) -> None:
+        said = msgspec.json.decode(encode(read(tmp_path, ServingFigures(STATS, {"cats": 1}))))
+
+        assert "p99_ms" not in said["models"]["cats"]
+
+    def test_a_stable_version_without_figures_is_left_out(self) -> None:
+        assert ServingFigures(STATS, {"cats": 9, "birds": 1}).models == {}
+
+    @pytest.mark.parametrize(
+        "stats",
+        [
+            {},
+            STATS | {"rss_bytes": "many"},
+            STATS | {"models": []},
+            STATS | {"models": {"cats": {"1": {}}}},
+            STATS | {"models": {"cats": None}},
+        ],
+    )
+    def test_other_statistics_than_ours_are_refused(self, stats: dict[str, Any]) -> None:
+        with pytest.raises(WireError, match="serving statistics"):
+            ServingFigures(stats, {"cats": 1})
