@@ -18,6 +18,7 @@ from edgeferry.agent.reporting import Standing
 from edgeferry.agent.state import Installed
 from edgeferry.agent.transfer import Want
 from edgeferry.agent.trust import Missing, Resolved, TrustError
+from edgeferry.agent.trust.updater import MAX_ROOTS, MAX_TIMESTAMP_BYTES
 from edgeferry.wire.blocks import BLOCK_BYTES
 from edgeferry.wire.desired import ROLE_MODEL, ROLE_SELFTEST, ArtifactManifest, ModelWish
 from edgeferry.wire.messages import EventKind, Problem
@@ -27,9 +28,7 @@ __all__ = ["BATCH_OWNER", "Follower", "Looked", "Truster"]
 logger = logging.getLogger(__name__)
 
 BATCH_OWNER = "metadata"
-MAX_ROOTS = 64
 MAX_ROOT_BYTES = 64 * 1024
-MAX_TIMESTAMP_BYTES = 16 * 1024
 
 
 class Truster(Protocol):

@@ -1,15 +1,18 @@
 """The processes that run models, as the performer uses them: the trial process and the serving process."""
 
+import logging
 import threading
 from pathlib import Path
 
 from edgeferry.agent.performer import LoadRefusedError, ServingLostError
 from edgeferry.agent.serving_client import ServingClient, ServingError
 from edgeferry.agent.trial import TrialCancelledError, run_trial
-from edgeferry.device_profiles import DeviceProfile
+from edgeferry.device_profiles import DeviceProfile, Swap
 from edgeferry.wire.messages import Code, Problem, Reason
 
 __all__ = ["ModelHands"]
+
+logger = logging.getLogger(__name__)
 
 
 class ModelHands:
@@ -48,10 +51,16 @@ class ModelHands:
     def load(self, name: str, version: int, model: Path, manifest: Path, label: str) -> None:
         """Have a version served.
 
+        Where the profile says that memory cannot hold two versions, the old one is unloaded first, and nobody answers
+        until the new one does.
+
         Raises:
             ServingLostError: The serving process is gone or does not answer.
             LoadRefusedError: It will not serve this.
         """
+        if self._profile.serving.swap is Swap.STOP_FIRST:
+            logger.info("%s: unloaded first, as the profile %s says", name, self._profile.name)
+            self.unload(name)
         try:
             self._client.load(name, version, path=model, manifest=manifest, label=label)
         except ServingError as err:

@@ -5,6 +5,7 @@ it into ``local``. Nothing here waits for anything but the inbox.
 """
 
 import logging
+import random
 import time
 from collections import deque
 from collections.abc import Callable
@@ -294,7 +295,9 @@ class Runner:
             self._look_again_s = now_s + LOOK_AGAIN_S
             parts.follower.look_again()
         if now_s >= self._sample_s:
-            self._sample_s = now_s + self._settings.telemetry_interval_s
+            # Spread by a tenth, so that a fleet that was switched on together does not speak together.
+            spread = random.uniform(0.9, 1.1)  # noqa: S311 - guards nothing
+            self._sample_s = now_s + self._settings.telemetry_interval_s * spread
             parts.sample()
         self._feed_watchdog(now_s)
 

@@ -34,6 +34,7 @@ KEEPALIVE_S = 30  # brokers drop us after 1.5 times this (MQTT 3.1.1, 3.1.2.10)
 INBOX_MESSAGES = 65_536
 OUTGOING_MESSAGES = 256
 CONNECT_TIMEOUT_S = 10.0
+RESTART_PATIENCE_S = 1.5
 ACKNOWLEDGE_TIMEOUT_S = 10.0
 _MAX_RECONNECT_DELAY_S = 10
 
@@ -223,7 +224,7 @@ class Operator:
         self._answered.clear()
         self._refusal = ""
         try:
-            self._client.connect(self._url.host, self._url.port, keepalive=KEEPALIVE_S)
+            self._open_socket()
         except ssl.SSLError as err:
             raise BrokerError(f"broker {self._url}: TLS: {err}; is secrets/ca.pem the certificate of its CA?") from err
         except OSError as err:
@@ -238,6 +239,19 @@ class Operator:
         self._client.disconnect()
         self._client.loop_stop()
         return self._refusal or f"no answer within {timeout_s:.0f} s"
+
+    def _open_socket(self) -> None:
+        """Connect; a broker that is being restarted, as the embedded one for a new device, is given a moment."""
+        ends_s = time.monotonic() + RESTART_PATIENCE_S
+        while True:
+            try:
+                self._client.connect(self._url.host, self._url.port, keepalive=KEEPALIVE_S)
+            except ConnectionRefusedError:
+                if time.monotonic() >= ends_s:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
 
     def _new_client(self, protocol: MQTTProtocolVersion) -> mqtt.Client:
         client = mqtt.Client(

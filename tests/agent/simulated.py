@@ -8,6 +8,7 @@ alone; the next life is another `SimulatedAgent`.
 
 import hashlib
 import random
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -84,6 +85,7 @@ class Fleet:
 
     Attributes:
         lies: Blobs of which other bytes are served, by hash.
+        is_served: Whether there is an origin.
     """
 
     blobs: dict[str, bytes] = field(default_factory=dict)
@@ -91,6 +93,7 @@ class Fleet:
     timestamp: bytes = b""
     generation: int = 0
     blocks_sent: int = 0
+    is_served: bool = True
 
     def add(self, data: bytes) -> BlobRef:
         ref = ref_of(data)
@@ -308,11 +311,24 @@ class HeldLane(Lane):
 
 
 class DrainedInbox(Inbox):
-    """An inbox that never waits: when it is empty, the loop is told to stop."""
+    """An inbox that never waits: when it is empty, the next thing happens, and after the last the loop stops.
+
+    Attributes:
+        happenings: What happens one after the other, each when there is nothing else left to do.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.happenings: deque[Callable[[], object]] = deque()
 
     def take(self, timeout_s: float) -> object | None:
         item = super().take(0.0)
-        return Stop() if item is None else item
+        if item is not None:
+            return item
+        if not self.happenings:
+            return Stop()
+        self.happenings.popleft()()
+        return None
 
 
 class SimulatedAgent:
@@ -323,9 +339,20 @@ class SimulatedAgent:
         fleet: What the broker and the origin have for it.
         hands: Trial and serving process.
         disk: The disk; a faulty one may strike already here.
+        notifier: The way to the service manager.
     """
 
-    def __init__(self, directory: Path, fleet: Fleet, *, hands: SimulatedHands | None = None, disk: FaultyDisk) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        fleet: Fleet,
+        *,
+        hands: SimulatedHands | None = None,
+        disk: FaultyDisk,
+        notifier: Notifier | None = None,
+    ) -> None:
+        self.notifier = notifier or Notifier("", 0.0)
+        self.is_healthy = True
         self.fleet = fleet
         self.disk = disk
         self.hands = hands or SimulatedHands()
@@ -349,8 +376,13 @@ class SimulatedAgent:
         self.samples = 0
         self.runner = Runner(Settings(DEVICE, "cafe", 30, 10), self._parts(), self.store.load_state())
 
-    def run(self) -> None:
-        """Boot, hear what the broker has retained, and live until nothing is left to do."""
+    def run(self, *happenings: Callable[[], object]) -> None:
+        """Boot, hear what the broker has retained, and live until nothing is left to do.
+
+        Args:
+            happenings: What happens then, one after the other, each when nothing is left to do.
+        """
+        self.inbox.happenings.extend(happenings)
         self.follower.begin(self.truster.remembered())
         self.inbox.put(ServingUp(1))
         self.connect()
@@ -361,12 +393,16 @@ class SimulatedAgent:
 
     def connect(self, protocol: int = 5) -> None:
         self.inbox.put(Connected("mqtt://simulated", protocol, 0))
+        self.hear(TOPICS.origin(ORIGIN), b"online" if self.fleet.is_served else b"offline")
         if self.fleet.timestamp:
-            self.hear(TOPICS.tuf_timestamp(), self.fleet.timestamp)
-        self.hear(TOPICS.origin(ORIGIN), b"online")
+            self.ring()
 
     def hear(self, topic: str, payload: bytes, reply_to: str = "") -> None:
         self.inbox.put(Received(topic, payload, reply_to))
+
+    def ring(self) -> None:
+        """Hear the newest timestamp."""
+        self.hear(TOPICS.tuf_timestamp(), self.fleet.timestamp)
 
     @property
     def state(self) -> AgentState:
@@ -388,7 +424,7 @@ class SimulatedAgent:
             lanes,
             emit=self.local.append,
             collect=self._collect,
-            now_s=lambda: 0.0,
+            now_s=time.monotonic,
         )
         subjects = Subjects(lambda: INFO, self._report, self.spool, deque(["a line"]))
         return Parts(
@@ -402,10 +438,10 @@ class SimulatedAgent:
             performer=performer,
             voice=Voice(self.post, TOPICS, DEVICE, self.spool),
             answerer=Answerer(self.post, TOPICS, DEVICE, subjects, 128 * 1024),
-            notifier=Notifier("", 0.0),
+            notifier=self.notifier,
             info=lambda: INFO,
             sample=self._sample,
-            is_healthy=lambda: True,
+            is_healthy=lambda: self.is_healthy,
         )
 
     def _collect(self) -> None:
@@ -423,7 +459,7 @@ class SimulatedAgent:
 
     def _route(self, number: int, said: Said) -> None:
         if said.topic == TOPICS.blob_request(DEVICE):
-            for frame in self.fleet.frames(said.payload):
+            for frame in self.fleet.frames(said.payload) if self.fleet.is_served else []:
                 self.hear(TOPICS.device(DEVICE, TopicKind.BLOCK), frame)
         if said.qos:
             self.inbox.put(Acknowledged(number))
