@@ -75,7 +75,7 @@ class _Agent:
         self._spool = Spool(config.state_dir / "spool", Disk())
         self._lanes = {name: Lane(name, self._inbox) for name in ("trust", "deploy", "serving", "telemetry")}
         self._work_dir = work_dir
-        self._socket = config.serving_socket
+        self._socket = work_dir / "serving.sock"  # below the state directory its path could be too long
         self._stats = ServingClient(self._socket, STATS_TIMEOUT_S)
         self._connection = Connection(self._connection_settings(), self._inbox.put, self._offer)
         self._bridge = Bridge(

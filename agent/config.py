@@ -15,7 +15,6 @@ listen:
 
 import base64
 import binascii
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,8 +37,6 @@ __all__ = ["AgentConfig", "BrokerUrl", "load_config", "write_config"]
 
 _MAX_CONFIG_BYTES = 64 * 1024
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
-_SOCKET = "serving.sock"  # below the state directory
-_MAX_SOCKET_BYTES = 107  # of its path: sun_path of unix(7), less the terminating zero
 _ROOT_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -114,11 +111,6 @@ class AgentConfig:
     http: str
     telemetry_interval_s: int
 
-    @property
-    def serving_socket(self) -> Path:
-        """Where the serving process listens for this agent."""
-        return self.state_dir / _SOCKET
-
 
 def load_config(path: Path) -> AgentConfig:
     """Return the configuration in ``path`` with everything that it refers to.
@@ -137,7 +129,7 @@ def load_config(path: Path) -> AgentConfig:
         id=file.id,
         profile=profile,
         groups=file.groups,
-        state_dir=_state_dir(file.state_dir, path),
+        state_dir=Path(file.state_dir),
         brokers=_broker_urls(file.broker.urls, path),
         password=_password(Path(file.broker.password_file)),
         ca_file=_ca_file(file.broker.ca_file),
@@ -200,14 +192,6 @@ def _read(path: Path, what: str) -> bytes:
     if len(data) > _MAX_CONFIG_BYTES:
         raise ConfigError(f"{path}: {len(data)} bytes, wanted at most {_MAX_CONFIG_BYTES}")
     return data
-
-
-def _state_dir(name: str, path: Path) -> Path:
-    longest = _MAX_SOCKET_BYTES - len(f"/{_SOCKET}")
-    found = len(os.fsencode(name))
-    if found > longest:
-        raise ConfigError(f"{path}: state_dir has {found} bytes, wanted at most {longest}: a socket is named below it")
-    return Path(name)
 
 
 def _password(path: Path) -> str:

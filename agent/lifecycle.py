@@ -195,7 +195,7 @@ class _Change:
         if deployment.starts >= MAX_STARTS and deployment.phase in {Phase.TRYING, Phase.ACTIVATING}:
             detail = f"{deployment.phase} was interrupted {deployment.starts} times"
             problem = Problem(code=Code.ABORTED, reason=Reason.INTERRUPTED_TOO_OFTEN, detail=detail)
-            self._end_failed(model, record, problem)
+            self._end_failed(model, record, deployment, problem)
         else:
             self._enter(model, record, replace(deployment, starts=deployment.starts + 1))
 
@@ -260,8 +260,9 @@ class _Change:
         target = deployment.target
         previous = record.active if record.active and record.active.version != target.version else record.previous
         watching = replace(deployment, phase=Phase.WATCHING, starts=1, until_ms=self.now_ms + 1000 * self.watch_s)
-        active = replace(record, active=target, previous=previous, deployment=watching, crashes=0, quarantined=False)
-        self._conclude(model, active, _result(identity, target.version, Outcome.ACTIVE, self.now_ms))
+        self._enter(model, replace(record, active=target, previous=previous, crashes=0, quarantined=False), watching)
+        result = _result(identity, target.version, Outcome.ACTIVE, self.now_ms)
+        self._conclude(model, self.state.models[model], result)
         self._settle(model)
 
     def _restored(self, event: Restored) -> None:
@@ -277,13 +278,10 @@ class _Change:
     def _failed(self, identity: str, problem: Problem) -> None:
         for model, deployment in _deployments(self.state):
             if deployment.target.deployment == identity and deployment.phase in _WORKING - {Phase.ROLLING_BACK}:
-                self._end_failed(model, self.state.models[model], problem)
+                self._end_failed(model, self.state.models[model], deployment, problem)
                 return
 
-    def _end_failed(self, model: str, record: ModelRecord, problem: Problem) -> None:
-        deployment = record.deployment
-        if deployment is None:
-            return
+    def _end_failed(self, model: str, record: ModelRecord, deployment: Deployment, problem: Problem) -> None:
         target = deployment.target
         result = _result(target.deployment, target.version, Outcome.FAILED, self.now_ms, problem)
         self._conclude(model, _with_refused(replace(record, deployment=None), result), result)
@@ -296,7 +294,7 @@ class _Change:
     def _faulted(self, event: Faulted) -> None:
         record = self.state.models.get(event.model)
         if record and record.deployment and record.deployment.phase is Phase.ACTIVATING and event.proven:
-            self._end_failed(event.model, record, event.problem)
+            self._end_failed(event.model, record, record.deployment, event.problem)
             return
         if not record or not record.active or record.quarantined or _is_rolling_back(record):
             return

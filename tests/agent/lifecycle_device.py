@@ -56,6 +56,8 @@ class Device:
         serving: Version that the serving process answers with, by model.
         failures: What the effect of a kind answers instead of success.
         pending: Effects that wait for an answer.
+        effects: Everything that was wanted so far.
+        answers: Everything that was answered so far.
     """
 
     def __init__(self) -> None:
@@ -65,6 +67,7 @@ class Device:
         self.failures: dict[type, Problem] = {}
         self.pending: list[Effect] = []
         self.effects: list[Effect] = []
+        self.answers: list[LifecycleEvent] = []
 
     def tell(self, event: LifecycleEvent) -> tuple[Effect, ...]:
         self.state, effects = lifecycle.step(self.state, event, self.now_ms, watch_s=WATCH_S)
@@ -89,10 +92,9 @@ class Device:
     def answer(self) -> None:
         effect = self.pending.pop(0)
         failure = self.failures.get(type(effect))
-        if failure:
-            self.tell(Failed(effect.deployment, failure))
-        else:
-            self.tell(_success_of(effect, self.serving))
+        event = Failed(effect.deployment, failure) if failure else _success_of(effect, self.serving)
+        self.answers.append(event)
+        self.tell(event)
 
     def kill(self) -> None:
         """Cut the power: everything but the saved state is gone."""

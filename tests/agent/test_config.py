@@ -185,11 +185,6 @@ class TestRefusing:
 
         assert "70000 bytes, wanted at most 65536" in refusal(file)
 
-    def test_a_state_directory_too_long_for_a_socket_is_refused(self, file: Path, tmp_path: Path) -> None:
-        changed(file, f"state_dir: {tmp_path}/state", f"state_dir: /{'x' * 100}")
-
-        assert "state_dir has 101 bytes, wanted at most 94" in refusal(file)
-
 
 class TestWriting:
     @pytest.fixture

@@ -105,6 +105,12 @@ class Agent:
                 return child.pid
         return None
 
+    def saved_version(self, model: str) -> int:
+        """Return the active version in the state file; asking the broker instead would take a process each time."""
+        path = self.state_dir / "state"
+        saved = json.loads(path.read_bytes().partition(b"\n")[2]) if path.exists() else {}
+        return int(saved.get("models", {}).get(model, {}).get("active", {}).get("version", 0))
+
     def lines_of(self, pattern: str) -> list[str]:
         return re.findall(f".*{pattern}.*", self.log)
 
@@ -184,9 +190,15 @@ class System:
         return int(self.state_of(device).get("models", {}).get(model, {}).get("labels", {}).get("stable", 0))
 
     def wait_for_version(self, device: str, version: int, model: str = "digits") -> None:
-        wait_until(lambda: self.stable_version(device, model) == version, f"{device} to run {model} {version}")
+        """Return when ``device`` has saved that it runs ``version``, and reports it, too."""
+        agent = self.agents[device]
+        wait_until(lambda: agent.saved_version(model) == version, f"{device} to run {model} {version}")
+        wait_until(lambda: self.stable_version(device, model) == version, f"{device} to report {model} {version}")
 
     def wait_online(self, *devices: str) -> None:
+        for device in devices:
+            self.agents[device].wait_for_line("connected to")
+
         def all_online() -> bool:
             entries = self.must("devices", "--json").json
             return set(devices) <= {entry["id"] for entry in entries if entry["liveness"] == "online"}
