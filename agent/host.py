@@ -71,7 +71,7 @@ def check_free(address: str, patience_s: float = 5.0) -> None:
         try:
             with socket.create_server((host.strip("[]"), int(port)), family=_family_of(host)):
                 return
-        except (OSError, ValueError) as err:
+        except (OSError, ValueError, OverflowError) as err:
             if time.monotonic() >= ends_s or not isinstance(err, OSError) or err.errno != errno.EADDRINUSE:
                 raise AgentError(f"listen.http: cannot listen on {address}: {err}; choose another HOST:PORT") from err
         time.sleep(0.2)

@@ -1,7 +1,7 @@
 r"""The life of each model on a device: one pure function, ``step(state, event, now_ms) -> (state, effects)``.
 
 Each model has its own deployment, so a bad model never holds up a good one; one deployment works at a time, others
-wait in name order, and a deployment that is only being watched holds up nobody.
+wait in name order, and a deployment that is only being watched holds up nobody. Going back waits for nobody.
 
              wished                                                    watch over
     (idle) --------> FETCHING -> VERIFYING -> TRYING -> ACTIVATING -> WATCHING ---> (idle)

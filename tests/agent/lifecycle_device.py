@@ -107,8 +107,14 @@ class Device:
         self.tell(ServingStarted())
 
     def restart_serving(self) -> None:
-        self.serving.clear()
-        self.pending = [effect for effect in self.pending if not isinstance(effect, Activate | Restore)]
+        self._lose_serving()
+        self.tell(ServingStarted())
+
+    def crash_serving(self, suspect: str, *, proven: bool) -> None:
+        """End the serving process while it runs ``suspect``, and start another one."""
+        self._lose_serving()
+        self.fault(proven=proven, model=suspect)
+        self._lose_serving()  # it is down: what was wanted of it just now comes to nothing
         self.tell(ServingStarted())
 
     def fault(self, *, proven: bool, model: str = MODEL) -> None:
@@ -129,6 +135,10 @@ class Device:
 
     def outcomes(self) -> list[tuple[int, Outcome | None]]:
         return [(event.version, event.outcome) for event in self.state.outbox if event.outcome]
+
+    def _lose_serving(self) -> None:
+        self.serving.clear()
+        self.pending = [effect for effect in self.pending if not isinstance(effect, Activate | Restore)]
 
     def _take(self, effect: Effect) -> None:
         self.effects.append(effect)

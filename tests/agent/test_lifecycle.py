@@ -370,6 +370,17 @@ class TestRollingBack:
         assert running.state.models[MODEL].active is None
         assert running.outcome() == (2, Outcome.ROLLED_BACK, Reason.SERVING_CRASHED)
 
+    def test_going_back_does_not_wait_for_another_deployment(self, device: Device) -> None:
+        device.wish(V1)
+        device.run()
+        device.wish(V1, target(1, "dogs"))
+
+        device.fault(proven=True)
+
+        assert [type(effect) for effect in device.pending] == [Fetch, Restore]
+        device.run()
+        assert device.serving == {"dogs": 1}
+
     def test_a_second_fault_while_rolling_back_changes_nothing(self, running: Device) -> None:
         running.wish(V2)
         running.run()

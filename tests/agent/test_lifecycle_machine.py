@@ -29,7 +29,8 @@ from edgeferry.wire.messages import Event, EventKind, Outcome, Reason
 from .lifecycle_device import WATCH_S, Device, problem, target
 
 MODELS = ("cats", "dogs", "eels")
-WORKING = {Phase.FETCHING, Phase.VERIFYING, Phase.TRYING, Phase.ACTIVATING, Phase.ROLLING_BACK}
+FORWARD = {Phase.FETCHING, Phase.VERIFYING, Phase.TRYING, Phase.ACTIVATING}
+WORKING = FORWARD | {Phase.ROLLING_BACK}
 
 ANSWERS = {
     Fetch: Fetched | Failed,
@@ -103,8 +104,13 @@ class Lifecycle(RuleBasedStateMachine):
         self.device.restart_serving()
 
     @rule(model=names, proven=st.booleans())
-    def fault(self, model: str, *, proven: bool) -> None:
-        self.device.fault(proven=proven, model=model)
+    def crash_serving(self, model: str, *, proven: bool) -> None:
+        self.device.crash_serving(model, proven=proven)
+
+    @precondition(lambda self: self._watched())
+    @rule(data=st.data())
+    def fail_requests(self, data: st.DataObject) -> None:
+        self.device.fault(proven=True, model=data.draw(st.sampled_from(self._watched())))
 
     @rule(seconds=st.integers(-2 * WATCH_S, 2 * WATCH_S))
     def let_time_pass(self, seconds: int) -> None:
@@ -122,8 +128,8 @@ class Lifecycle(RuleBasedStateMachine):
     # What always holds
 
     @invariant()
-    def at_most_one_deployment_works(self) -> None:
-        assert sum(d.phase in WORKING for d in self._deployments()) <= 1
+    def at_most_one_deployment_goes_forward(self) -> None:
+        assert sum(d.phase in FORWARD for d in self._deployments()) <= 1
 
     @invariant()
     def no_two_deployments_have_the_same_id(self) -> None:
@@ -185,6 +191,10 @@ class Lifecycle(RuleBasedStateMachine):
         awaited = [type(effect) for effect in self.device.pending if getattr(effect, "deployment", "") == identity]
         return any(isinstance(event, ANSWERS[kind]) for kind in awaited)
 
+    def _watched(self) -> list[str]:
+        models = self.device.state.models.items()
+        return [name for name, r in models if r.deployment and r.deployment.phase is Phase.WATCHING]
+
     def _records(self) -> list[ModelRecord]:
         return list(self.device.state.models.values())
 
@@ -194,5 +204,5 @@ class Lifecycle(RuleBasedStateMachine):
 
 TestLifecycle = Lifecycle.TestCase
 TestLifecycle.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=400, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
