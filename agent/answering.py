@@ -1,5 +1,6 @@
 """Answers requests: what an operator may ask a device. Requests change nothing; only signed documents do."""
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +15,15 @@ from edgeferry.wire.codec import Message, WireError, decode, encode
 from edgeferry.wire.messages import Code, Event, Info, Problem, Reason, Request, Response, State
 from edgeferry.wire.topics import TopicKind, Topics
 
-__all__ = ["Answerer", "Subjects", "is_reply_topic"]
+__all__ = ["Answerer", "Subjects", "fitting", "is_reply_topic"]
+
+logger = logging.getLogger(__name__)
 
 MAX_EVENTS = 100
 ENVELOPE_BYTES = 4096  # of a response around its content
+PACKET_MARGIN_BYTES = (
+    64  # of a PUBLISH beside topic, correlation and payload: header, packet id and lengths (MQTT 5, 3.3)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,24 @@ def is_reply_topic(topics: Topics, device: str, topic: str) -> bool:
     except WireError:
         return False
     return parsed.kind is TopicKind.RESPONSE and parsed.owner == device
+
+
+def fitting(answer: bytes, request_id: str, topic: str, correlation: bytes, max_packet_bytes: int) -> bytes | None:
+    """Return ``answer``, or an error in its place when the message would be larger than ``max_packet_bytes``.
+
+    None when not even the error fits: topic and correlation come from outside, and a broker ends the connection of
+    whoever says too much.
+    """
+    around_bytes = len(topic.encode()) + len(correlation) + PACKET_MARGIN_BYTES
+    if around_bytes + len(answer) <= max_packet_bytes:
+        return answer
+    found = f"the answer has {len(answer)} bytes and {around_bytes} around it, the broker passes on {max_packet_bytes}"
+    detail = f"{found}; ask for less, or use REST"
+    error = encode(_response(request_id, _error(Code.OUT_OF_RANGE, Reason.TOO_LARGE, detail)))
+    if around_bytes + len(error) <= max_packet_bytes:
+        return error
+    logger.warning("refused to answer on %r: the address alone has %d bytes", topic[:200], around_bytes)
+    return None
 
 
 class _Pong(Message, frozen=True):
@@ -135,11 +159,10 @@ class Answerer:
         reply_to = request.reply_to or message.reply_to
         if not is_reply_topic(self._topics, self._device, reply_to):
             return
-        payload = encode(_response(request.id, result))
-        if len(payload) > self._max_packet_bytes:
-            detail = f"the answer has {len(payload)} bytes, the broker passes on {self._max_packet_bytes}"
-            payload = encode(_response(request.id, _error(Code.OUT_OF_RANGE, Reason.TOO_LARGE, detail)))
-        self._publisher.publish(reply_to, payload, qos=1, correlation=message.correlation)
+        answer = encode(_response(request.id, result))
+        payload = fitting(answer, request.id, reply_to, message.correlation, self._max_packet_bytes)
+        if payload is not None:
+            self._publisher.publish(reply_to, payload, qos=1, correlation=message.correlation)
 
 
 def _response(request_id: str, result: Message) -> Response:

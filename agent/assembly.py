@@ -8,6 +8,8 @@ from collections import deque
 from functools import partial
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from edgeferry.agent import telemetry
 from edgeferry.agent.answering import Answerer, Subjects
 from edgeferry.agent.bridge import Bridge
@@ -73,7 +75,8 @@ class _Agent:
         self._topics = Topics(config.topic_root)
         self._store = store
         self._spool = Spool(config.state_dir / "spool", Disk())
-        self._lanes = {name: Lane(name, self._inbox) for name in ("trust", "deploy", "serving", "telemetry")}
+        self._lanes = {name: Lane(name, self._inbox) for name in ("trust", "deploy", "telemetry")}
+        self._lanes["serving"] = Lane("serving", self._inbox, capacity=0)  # a start loads every model at once
         self._work_dir = work_dir
         self._socket = work_dir / "serving.sock"  # below the state directory its path could be too long
         self._stats = ServingClient(self._socket, STATS_TIMEOUT_S)
@@ -206,12 +209,17 @@ class _Agent:
         return self._runner.report()
 
     def _load_state(self) -> AgentState:
+        state = self._load_or_begin()
+        # A number that the spool has is never used again, whatever has become of the state.
+        return replace(state, next_seq=max(state.next_seq, self._spool.last_seq + 1))
+
+    def _load_or_begin(self) -> AgentState:
         try:
             return self._store.load_state()
         except WireError as err:
             aside = self._store.set_state_aside()
             logger.error("%s; it was moved to %s, and everything begins anew", err, aside)  # noqa: TRY400 - foreseen
-            return AgentState(next_seq=self._spool.last_seq + 1)
+            return AgentState()
 
     def _offer(self, message: object) -> None:
         self._bridge.offer(message)  # type: ignore[arg-type]  # the connection passes what it has received

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from edgeferry.agent.answering import is_reply_topic
+from edgeferry.agent.answering import fitting, is_reply_topic
 from edgeferry.agent.inbox import Received
 from edgeferry.agent.serving_client import ServingError
 from edgeferry.wire.codec import Message, WireError, decode, encode
-from edgeferry.wire.messages import Code, Problem, Reason, Response
+from edgeferry.wire.messages import Code, DeadlineMs, Problem, Reason, RequestId, Response
 from edgeferry.wire.tensors import pack_mqtt, unpack_mqtt
 from edgeferry.wire.topics import Topics
 
@@ -62,12 +62,12 @@ class _Address:
 
 class _Parameters(Message, frozen=True):
     reply_to: str = ""
-    id: str = ""
-    deadline_ms: int = 0
+    id: RequestId = ""
+    deadline_ms: DeadlineMs = 0
 
 
 class _Header(Message, frozen=True):
-    id: str = ""
+    id: RequestId = ""
     parameters: _Parameters = _Parameters()
 
 
@@ -141,9 +141,19 @@ class Bridge:
     def _run(self) -> None:
         while (message := self._queue.get()) is not None:
             try:
-                self._serve(message)
-            except WireError as err:
-                self._refuse(message, Code.INVALID_ARGUMENT, Reason.BAD_REQUEST, str(err))
+                self._serve_or_refuse(message)
+            except Exception:  # the thread's outermost frame: no message may end it, not even one that none can answer
+                logger.exception("an inference request on %r was left without an answer", message.topic[:200])
+
+    def _serve_or_refuse(self, message: Received) -> None:
+        try:
+            self._serve(message)
+        except WireError as err:
+            self._refuse(message, Code.INVALID_ARGUMENT, Reason.BAD_REQUEST, str(err))
+        except Exception:  # a mistake of ours: whoever asked is told, the others go on
+            logger.exception("an inference request on %r failed", message.topic[:200])
+            detail = "internal error; see the log of the agent"
+            self._refuse(message, Code.INTERNAL, Reason.SERVING_UNAVAILABLE, detail)
 
     def _serve(self, message: Received) -> None:
         topic = self._topics.parse(message.topic)
@@ -190,11 +200,10 @@ class Bridge:
         if not is_reply_topic(self._topics, self._device, address.topic):
             logger.warning("refused to answer on %r: not a topic for answers of this device", address.topic[:200])
             return
-        if len(payload) > self._max_packet_bytes:
-            detail = f"the answer has {len(payload)} bytes, the broker passes on {self._max_packet_bytes}; use REST"
-            problem = Problem(code=Code.OUT_OF_RANGE, reason=Reason.TOO_LARGE, detail=detail)
-            payload = encode(Response(id=address.id, error=problem))
-        if self._responder.publish(address.topic, payload, qos=1, correlation=address.correlation) is None:
+        message = fitting(payload, address.id, address.topic, address.correlation, self._max_packet_bytes)
+        if message is None:
+            return
+        if self._responder.publish(address.topic, message, qos=1, correlation=address.correlation) is None:
             logger.warning("an inference answer was not taken by the connection")
 
 

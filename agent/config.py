@@ -2,7 +2,7 @@
 
 id: kitchen                      # also the MQTT user name and client id
 profile: raspberry-pi-4
-state_dir: /var/lib/edgeferry
+state_dir: /var/lib/edgeferry    # may be relative to the directory that the agent is started in
 broker:
   urls: [mqtts://broker.local:8883]   # tried in turn
   password_file: /var/lib/edgeferry/identity/password
@@ -26,7 +26,7 @@ import yaml
 from edgeferry.agent.errors import ConfigError
 from edgeferry.agent.fsops import Disk
 from edgeferry.device_profiles import DeviceProfile, ProfileError, load_profile
-from edgeferry.device_profiles.profile import Form, Range
+from edgeferry.device_profiles.profile import Range
 from edgeferry.device_profiles.reader import read
 from edgeferry.device_profiles.yaml_tree import Node, parse_tree
 from edgeferry.wire.codec import WireError
@@ -38,6 +38,7 @@ __all__ = ["AgentConfig", "BrokerUrl", "load_config", "write_config"]
 _MAX_CONFIG_BYTES = 64 * 1024
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 _ROOT_SHA256 = re.compile(r"[0-9a-f]{64}")
+_HTTP = re.compile(r"\S+:([0-9]{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class _Trust:
 
 @dataclass(frozen=True, slots=True)
 class _Listen:
-    http: Annotated[str, Form(r"\S+:[0-9]{1,5}", "HOST:PORT such as 127.0.0.1:8501")] = ""
+    http: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ def load_config(path: Path) -> AgentConfig:
         id=file.id,
         profile=profile,
         groups=file.groups,
-        state_dir=Path(file.state_dir),
+        state_dir=Path(file.state_dir).absolute(),
         brokers=_broker_urls(file.broker.urls, path),
         password=_password(Path(file.broker.password_file)),
         ca_file=_ca_file(file.broker.ca_file),
@@ -137,7 +138,7 @@ def load_config(path: Path) -> AgentConfig:
         max_packet_bytes=file.broker.max_packet_bytes,
         root=_root(file.trust, path),
         root_sha256=file.trust.root_sha256,
-        http=file.listen.http,
+        http=_http(file.listen.http, path),
         telemetry_interval_s=file.telemetry_interval_s,
     )
 
@@ -227,6 +228,14 @@ def _broker_url(url: str, path: Path) -> BrokerUrl:
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.username is not None:
         raise ConfigError(f"{path}: broker.urls: cannot use {parts.scheme}://{parts.hostname or ''}; {wanted}")
     return BrokerUrl(parts.hostname, port or _DEFAULT_PORTS[parts.scheme], parts.scheme == "mqtts")
+
+
+def _http(address: str, path: Path) -> str:
+    found = _HTTP.fullmatch(address)
+    if address and not (found and 1 <= int(found[1]) <= 65535):
+        wanted = "wanted HOST:PORT such as 127.0.0.1:8501, with a port of 1 to 65535"
+        raise ConfigError(f"{path}: listen.http: found {address[:60]!r}, {wanted}")
+    return address
 
 
 def _root(trust: _Trust, path: Path) -> bytes:

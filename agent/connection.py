@@ -2,8 +2,9 @@
 
 A thread of its own connects, waits for the end of the connection, and connects again with growing, jittered pauses,
 going through the brokers in turn and falling back from MQTT 5 to 3.1.1 where a broker refuses it (also by closing
-without an answer). paho's callbacks only put into queues: an exception in one of them would end its thread while
-the client goes on saying that it is connected.
+without an answer). After a connection it begins with MQTT 5 again: a hiccup looks like a refusal, and must not last.
+paho's callbacks only put into queues: an exception in one of them would end its thread while the client goes on
+saying that it is connected.
 """
 
 import logging
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +144,7 @@ class Connection:
     # The connecting thread
 
     def _run(self) -> None:
-        attempts = [(url, v) for url in self._settings.brokers for v in (mqtt.MQTTv5, mqtt.MQTTv311)]
+        attempts = [(url, protocol) for url in self._settings.brokers for protocol in _PROTOCOLS]
         pause_s, turn = FIRST_PAUSE_S, 0
         while not self._stopping.is_set():
             url, protocol = attempts[turn % len(attempts)]
@@ -151,7 +153,7 @@ class Connection:
             if self._stopping.is_set():
                 return
             self._emit(Disconnected(end.reason))
-            turn += end.turns
+            turn = end.turn_after(turn)
             if time.monotonic() - began_s > STABLE_S:
                 pause_s = FIRST_PAUSE_S
             self._stopping.wait(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
@@ -163,13 +165,13 @@ class Connection:
         self._ended.clear()
         self._answered = attempt.answered
         if self._stopping.is_set():  # `stop` may have come just before; its word must not be lost
-            return _End("stopped", 0)
+            return _End("stopped", _Next.SAME_BROKER)
         try:
             client = attempt.make_client()
             self._client = client
             attempt.connect(client)
         except (OSError, ValueError) as err:
-            return _End(f"{url}: {err}", _NEXT_BROKER)
+            return _End(f"{url}: {err}", _Next.BROKER)
         client.loop_start()
         if not attempt.answered.wait(CONNECT_TIMEOUT_S):
             attempt.reason = f"{url}: no answer within {CONNECT_TIMEOUT_S:.0f} s"
@@ -180,7 +182,7 @@ class Connection:
         client.loop_stop()
         with self._lock:
             self._outstanding = 0
-        return _End(attempt.reason, 0 if attempt.accepted else _NEXT_PROTOCOL)
+        return _End(attempt.reason, _Next.SAME_BROKER if attempt.accepted else _Next.PROTOCOL)
 
     def _count(self, change: int) -> None:
         with self._lock:
@@ -197,9 +199,20 @@ class Connection:
         self._accepted = False
         self._ended.set()
 
-    def _published(self, message_id: int) -> None:
+    def _published(self, message_id: int, code: ReasonCode) -> None:
         self._count(-1)
-        self._emit(Acknowledged(message_id))
+        if code.is_failure:
+            logger.error("the broker refused a message: %s; are its access rules those of docs/protocol.md?", code)
+        else:
+            self._emit(Acknowledged(message_id))
+
+    def _subscribed(self, codes: list[ReasonCode]) -> None:
+        asked = zip(self._settings.subscriptions, codes, strict=False)
+        refused = ", ".join(f"{pattern} ({code})" for (pattern, _), code in asked if code.is_failure)
+        if refused:
+            logger.error(
+                "the broker refused to let us hear %s; are its access rules those of docs/protocol.md?", refused
+            )
 
     def _received(self, message: Received) -> None:
         if message.topic.startswith(self._settings.inference_prefixes):
@@ -208,19 +221,30 @@ class Connection:
             self._emit(message)
 
 
-_NEXT_PROTOCOL, _NEXT_BROKER = 1, 2  # a broker that cannot be reached says nothing of the protocol that it speaks
+_PROTOCOLS = (mqtt.MQTTv5, mqtt.MQTTv311)  # in this order for each broker
+
+
+class _Next(Enum):
+    """What to try after a connection."""
+
+    SAME_BROKER = auto()
+    PROTOCOL = auto()
+    BROKER = auto()  # one that cannot be reached says nothing of the protocol that it speaks
 
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """How a connection ended.
-
-    Attributes:
-        turns: How far to go on in the list of brokers and protocols; 0 to try the same again.
-    """
+    """How a connection ended, and what to try after it."""
 
     reason: str
-    turns: int
+    next: _Next
+
+    def turn_after(self, turn: int) -> int:
+        """Return the place after ``turn`` in the list of brokers and protocols; a broker begins with MQTT 5."""
+        if self.next is _Next.PROTOCOL:
+            return turn + 1
+        first = turn - turn % len(_PROTOCOLS)
+        return first if self.next is _Next.SAME_BROKER else first + len(_PROTOCOLS)
 
 
 class _Attempt:
@@ -252,6 +276,7 @@ class _Attempt:
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
         client.on_socket_open = _send_at_once
         return client
 
@@ -298,6 +323,9 @@ class _Attempt:
         except UnicodeDecodeError:  # an exception would end paho's thread
             logger.warning("dropped a message whose topic is not UTF-8")
             return
+        if len(message.payload) > MAX_RECEIVED_BYTES:  # MQTT 3.1.1 has no way to tell the broker
+            logger.warning("dropped a message of %d bytes on %s", len(message.payload), topic[:200])
+            return
         properties = message.properties
         expiry_s = getattr(properties, "MessageExpiryInterval", None)
         self._owner._received(  # noqa: SLF001
@@ -312,9 +340,14 @@ class _Attempt:
         )
 
     def _on_publish(
-        self, _client: mqtt.Client, _userdata: object, mid: int, _code: ReasonCode, _properties: Properties
+        self, _client: mqtt.Client, _userdata: object, mid: int, code: ReasonCode, _properties: Properties
     ) -> None:
-        self._owner._published(mid)  # noqa: SLF001
+        self._owner._published(mid, code)  # noqa: SLF001
+
+    def _on_subscribe(
+        self, _client: mqtt.Client, _userdata: object, _mid: int, codes: list[ReasonCode], _properties: object
+    ) -> None:
+        self._owner._subscribed(codes)  # noqa: SLF001
 
 
 def _send_at_once(_client: mqtt.Client, _userdata: object, opened: object) -> None:

@@ -14,6 +14,7 @@ __all__ = [
     "Fetched",
     "Happened",
     "LifecycleEvent",
+    "NotServed",
     "Noted",
     "Restored",
     "ServingStarted",
@@ -104,6 +105,7 @@ class Faulted:
     """A model is suspected of having harmed the serving process, or fails its users.
 
     Attributes:
+        version: Of that model; 0 when it is not known, and then the active one is meant.
         proven: True when it cannot have been anything else (a segmentation fault in its invocation, say); a watched
             model is then rolled back at once. Otherwise it takes ``MAX_CRASHES`` of them.
     """
@@ -111,6 +113,16 @@ class Faulted:
     model: str
     problem: Problem
     proven: bool
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NotServed:
+    """What is active could not be loaded again after a start: its blobs are damaged, or were refused."""
+
+    model: str
+    deployment: str
+    problem: Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +160,7 @@ LifecycleEvent = (
     | Restored
     | Failed
     | Faulted
+    | NotServed
     | ServingStarted
     | Tick
     | Happened

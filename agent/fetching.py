@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from edgeferry.agent.errors import BlobMismatchError, DiskFullError, StoreError
 from edgeferry.agent.store import Partial, Store
 from edgeferry.agent.transfer import Pull, Want
-from edgeferry.wire.blocks import Block, BlockRequest
+from edgeferry.wire.blocks import MAX_WINDOW, Block, BlockRequest
 from edgeferry.wire.codec import WireError
 from edgeferry.wire.messages import Code, Problem, Reason, TransferState
 
@@ -19,6 +19,7 @@ __all__ = ["Batch", "BatchDone", "BatchFailed", "Fetcher", "problem_of"]
 
 logger = logging.getLogger(__name__)
 
+MAX_ORIGINS = 64
 MAX_MISMATCHES = 3  # of a whole blob whose blocks had no hashes of their own
 
 
@@ -67,10 +68,16 @@ class _Origins:
     def note(self, origin: str, *, is_online: bool) -> bool:
         """Note whether ``origin`` is there; tell whether that is news worth asking again for."""
         is_new = is_online and origin not in self.online
+        if is_new and len(self.online) >= MAX_ORIGINS:
+            return False
         self.online = self.online | {origin} if is_online else self.online - {origin}
         if self.preferred not in self.online:
             self.preferred = min(self.online, default="")
         return is_new
+
+    def turn_away(self) -> None:
+        """Prefer another origin, where there is one: this one has sent wrong bytes."""
+        self.preferred = min(self.online - {self.preferred}, default=self.preferred)
 
 
 class Fetcher:
@@ -158,22 +165,24 @@ class Fetcher:
             logger.warning("dropped a block: %s", err)
             return
         for running in list(self._running.values()):
+            rejected = running.pull.rejected
             write = running.pull.receive(block, now_s)
+            if running.pull.rejected > rejected and running.pull.rejected % MAX_WINDOW == 1:
+                self._origins.turn_away()  # once for each window of wrong blocks
             if write:
                 self._guarded(running, lambda r=running, w=write: self._store.write_block(r.partial, w))  # type: ignore[misc]
         self.pump(now_s)
 
     def tick(self, now_s: float) -> None:
         """Ask again for what was lost."""
-        current = self._current()
-        if current:
-            current.pull.expire(now_s)
+        for running in self._running.values():
+            running.pull.expire(now_s)
         self.pump(now_s)
 
     def next_deadline_s(self) -> float | None:
         """Return when `tick` is due."""
-        current = self._current()
-        return current.pull.next_deadline_s() if current else None
+        deadlines_s = [running.pull.next_deadline_s() for running in self._running.values()]
+        return min((deadline_s for deadline_s in deadlines_s if deadline_s is not None), default=None)
 
     def progress_of(self, owner: str) -> TransferState | None:
         """Return how far the blob on its way for ``owner`` is."""
@@ -188,14 +197,22 @@ class Fetcher:
         return None
 
     def pump(self, now_s: float) -> None:
-        """Finish what is complete, begin what is next, and ask for what the window allows."""
-        while self._batches:
-            batch = self._batches[0]
+        """Finish what is complete, begin what is next, and ask for what the window allows.
+
+        While nobody has the blob that is next, the batches behind it need not wait.
+        """
+        position = 0
+        while position < len(self._batches):
+            batch = self._batches[position]
             want = next((want for want in batch.wants if not self._is_here(want)), None)
             if want is None:
                 self._batches.remove(batch)
                 self._emit(BatchDone(batch.owner))
-            elif not self._advance(want, now_s):
+            elif self._advance(want, now_s):
+                position = 0
+            elif self._running[want.blob.sha256].pull.is_waiting:
+                position += 1
+            else:
                 return
 
     # One blob
@@ -244,8 +261,8 @@ class Fetcher:
     def _finish(self, running: _Running) -> None:
         want = running.pull.want
         self._close(want.blob.sha256)
-        if want.digests or self._is_failed(want):
-            return
+        if (want.digests and want.blocks > 1) or self._is_failed(want):
+            return  # a large one is read as a whole by a worker, when everything of its deployment is here
         try:
             self._store.check_blob(want.blob)
         except BlobMismatchError as err:

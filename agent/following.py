@@ -90,9 +90,13 @@ class Follower:
 
     def take_root(self, version: int, data: bytes) -> None:
         """Note a root that has arrived."""
-        if len(data) > MAX_ROOT_BYTES or (version not in self._roots and len(self._roots) >= MAX_ROOTS):
+        if len(data) > MAX_ROOT_BYTES or version > self.standing.root_version + MAX_ROOTS:
             logger.warning("dropped root %d of %d bytes", version, len(data))
             return
+        if (
+            version not in self._roots and len(self._roots) >= MAX_ROOTS
+        ):  # whoever invents roots must not lock out those that are due
+            self._roots.pop(max(self._roots))
         self._roots[version] = data
         if self._truster is None and hashlib.sha256(data).hexdigest() == self._root_sha256:
             self._truster = self._make_truster(data)
@@ -115,11 +119,13 @@ class Follower:
             case Missing(blobs=blobs, roots=roots):
                 self._do(self._refresh.missing(blobs, roots, now_ms), now_s)
             case Problem() as problem:
+                self._fetcher.cancel(BATCH_OWNER)
                 self._refused(problem)
-                self._do(self._refresh.ended())
+                self._do(self._refresh.refused())
             case Resolved() as resolved:
+                self._fetcher.cancel(BATCH_OWNER)
                 self.resolved(resolved)
-                self._do(self._refresh.ended())
+                self._do(self._refresh.taken())
 
     def resolved(self, resolved: Resolved) -> None:
         """Take over what verified metadata says."""
@@ -141,7 +147,7 @@ class Follower:
     def failed(self, problem: Problem) -> None:
         """Note that the missing blobs cannot be stored."""
         self._refused(problem)
-        self._do(self._refresh.ended())
+        self._do(self._refresh.refused())
 
     def tick(self, now_ms: int) -> None:
         """Give up on roots that do not come."""
@@ -162,7 +168,7 @@ class Follower:
             case Look():
                 self._submit(action)
             case FetchBlobs():
-                wants = tuple(Want(blob, BLOCK_BYTES) for blob in action.blobs)
+                wants = tuple(Want.of(blob, BLOCK_BYTES) for blob in action.blobs)
                 self._fetcher.add(Batch(BATCH_OWNER, wants, urgent=True), now_s)
             case None:
                 pass

@@ -9,7 +9,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,13 +59,21 @@ class Disk:
             self.sync_directory(path.parent)
 
     def append(self, path: Path, data: bytes) -> None:
-        """Add ``data`` to the end of ``path``, lasting; the file is made when it is missing."""
+        """Add ``data`` to the end of ``path``, lasting; the file is made when it is missing.
+
+        When there is no room for all of it, none of it stays: half a line would spoil the one after it.
+        """
         with explained(path, "append to"):
             is_new = not path.exists()
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            size_bytes = os.fstat(descriptor).st_size
             try:
                 _write_all(descriptor, data)
                 os.fsync(descriptor)
+            except OSError:
+                with suppress(OSError):  # what was refused before is what has to be told
+                    os.ftruncate(descriptor, size_bytes)
+                raise
             finally:
                 os.close(descriptor)
             if is_new:

@@ -14,6 +14,8 @@ __all__ = ["ModelHands"]
 
 logger = logging.getLogger(__name__)
 
+_REFUSED = {Code.FAILED_PRECONDITION, Code.INVALID_ARGUMENT, Code.NOT_FOUND}  # of the model; all else may pass
+
 
 class ModelHands:
     """Tries, loads and unloads models within the limits of the device's profile; called in worker threads."""
@@ -64,10 +66,9 @@ class ModelHands:
         try:
             self._client.load(name, version, path=model, manifest=manifest, label=label)
         except ServingError as err:
-            if err.code is Code.UNAVAILABLE:
-                raise ServingLostError(err.detail) from err
-            # A process that lives and is silent is not started anew, so that its silence is an answer too.
-            raise LoadRefusedError(Problem(code=err.code, reason=err.reason, detail=err.detail)) from err
+            if err.code in _REFUSED:
+                raise LoadRefusedError(Problem(code=err.code, reason=err.reason, detail=err.detail)) from err
+            raise ServingLostError(err.detail) from err
 
     def unload(self, name: str) -> None:
         """Have a model forgotten.

@@ -25,12 +25,13 @@ class Lane:
     Args:
         name: For logs and for `Done.lane`.
         inbox: Where the results go, errors among them; a job that returns None has nothing to tell.
+        capacity: Jobs that may wait; 0 for any number, where the lifecycle bounds them.
     """
 
-    def __init__(self, name: str, inbox: Inbox) -> None:
+    def __init__(self, name: str, inbox: Inbox, *, capacity: int = CAPACITY) -> None:
         self._name = name
         self._inbox = inbox
-        self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue(CAPACITY)
+        self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue(capacity)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @property
@@ -51,7 +52,7 @@ class Lane:
         try:
             self._jobs.put_nowait(job)
         except queue.Full as err:
-            raise LaneCrashedError(f"worker {self._name} is {CAPACITY} jobs behind") from err
+            raise LaneCrashedError(f"worker {self._name} is {self._jobs.maxsize} jobs behind") from err
 
     def is_busy(self) -> bool:
         """Tell whether jobs are waiting."""

@@ -46,6 +46,7 @@ from edgeferry.agent.events import (
     Happened,
     LifecycleEvent,
     Noted,
+    NotServed,
     Restored,
     ServingStarted,
     Target,
@@ -57,7 +58,7 @@ from edgeferry.agent.events import (
 from edgeferry.agent.state import AgentState, Deployment, Installed, ModelRecord, Phase
 from edgeferry.wire.messages import Code, Event, EventKind, Outcome, Problem, Reason, Result
 
-__all__ = ["kept_blobs", "next_deadline_ms", "step"]
+__all__ = ["is_wanted", "kept_blobs", "next_deadline_ms", "step"]
 
 MAX_STARTS = 3  # of a phase that a crash of ours could be caused by
 MAX_CRASHES = 3  # of the serving process while one model was being invoked
@@ -88,6 +89,18 @@ def next_deadline_ms(state: AgentState) -> int | None:
     """Return when a Tick is due next, or None."""
     watches = [d.until_ms for _, d in _deployments(state) if d.phase is Phase.WATCHING]
     return min(watches, default=None)
+
+
+def is_wanted(state: AgentState, effect: Activate | Restore | Load) -> bool:
+    """Tell whether ``effect``, which could not be done before, is still to be done."""
+    record = state.models.get(effect.model)
+    if record is None:
+        return False
+    if isinstance(effect, Load):
+        return record.active == effect.target and not record.quarantined and not _is_rolling_back(record)
+    deployment = record.deployment
+    phase = Phase.ACTIVATING if isinstance(effect, Activate) else Phase.ROLLING_BACK
+    return deployment is not None and deployment.phase is phase and deployment.target.deployment == effect.deployment
 
 
 def kept_blobs(state: AgentState) -> set[str]:
@@ -153,6 +166,8 @@ class _Change:
                 self._failed(event.deployment, event.problem)
             case Faulted():
                 self._faulted(event)
+            case NotServed():
+                self._not_served(event)
             case ServingStarted():
                 self._serving_started()
             case Tick():
@@ -293,11 +308,14 @@ class _Change:
 
     def _faulted(self, event: Faulted) -> None:
         record = self.state.models.get(event.model)
-        if record and record.deployment and record.deployment.phase is Phase.ACTIVATING and event.proven:
-            self._end_failed(event.model, record, record.deployment, event.problem)
+        deployment = record.deployment if record else None
+        if record and deployment and event.proven and _is_activating(deployment, event.version):
+            self._end_failed(event.model, record, deployment, event.problem)
             return
         if not record or not record.active or record.quarantined or _is_rolling_back(record):
             return
+        if event.version not in {0, record.active.version}:
+            return  # the candidate that is being loaded, or the version before, which goes
         record = replace(record, crashes=record.crashes + 1)
         self._set(event.model, record)
         if not event.proven and record.crashes < MAX_CRASHES:
@@ -306,6 +324,15 @@ class _Change:
             self._roll_back(event.model, record, record.deployment, event.problem)
         elif record.crashes >= MAX_CRASHES:
             self._quarantine(event.model, record, event.problem)
+
+    def _not_served(self, event: NotServed) -> None:
+        """Deploy the active version anew, from its blobs on."""
+        record = self.state.models.get(event.model)
+        if record and record.active and record.active.deployment == event.deployment:
+            self._set(event.model, replace(record, active=None))
+            self._note(
+                EventKind.SERVING_CRASHED, event.model, record.active.version, event.deployment, problem=event.problem
+            )
 
     def _roll_back(self, model: str, record: ModelRecord, deployment: Deployment, problem: Problem) -> None:
         target = deployment.target
@@ -320,7 +347,9 @@ class _Change:
 
     def _end_watches(self) -> None:
         for model, deployment in _deployments(self.state):
-            if deployment.phase is Phase.WATCHING and self.now_ms >= deployment.until_ms:
+            # A clock that was set back must not make a watch last for months.
+            left_ms = deployment.until_ms - self.now_ms
+            if deployment.phase is Phase.WATCHING and not 0 < left_ms <= 1000 * self.watch_s:
                 self._set(model, replace(self.state.models[model], deployment=None))
 
     # Parts of the above
@@ -387,6 +416,10 @@ def _is_due(record: ModelRecord, target: Installed) -> bool:
 
 def _is_active(record: ModelRecord, target: Installed) -> bool:
     return record.active is not None and record.active.deployment == target.deployment
+
+
+def _is_activating(deployment: Deployment, version: int) -> bool:
+    return deployment.phase is Phase.ACTIVATING and version in {0, deployment.target.version}
 
 
 def _is_rolling_back(record: ModelRecord) -> bool:

@@ -13,7 +13,16 @@ from typing import Protocol, assert_never
 
 from edgeferry.agent.effects import Activate, Cancel, Collect, Effect, Fetch, Load, Restore, Try, Unload, Verify
 from edgeferry.agent.errors import StoreError
-from edgeferry.agent.events import Activated, Failed, Fetched, LifecycleEvent, Restored, TrialPassed, Verified
+from edgeferry.agent.events import (
+    Activated,
+    Failed,
+    Fetched,
+    LifecycleEvent,
+    NotServed,
+    Restored,
+    TrialPassed,
+    Verified,
+)
 from edgeferry.agent.fetching import Batch, Fetcher, problem_of
 from edgeferry.agent.lanes import Lane
 from edgeferry.agent.state import Installed
@@ -24,13 +33,20 @@ from edgeferry.wire.codec import WireError
 from edgeferry.wire.desired import STABLE, ArtifactManifest, decode_manifest
 from edgeferry.wire.messages import Code, Problem, Reason
 
-__all__ = ["Hands", "LoadRefusedError", "Performer", "ServingLostError"]
+__all__ = ["Again", "Hands", "LoadRefusedError", "Performer", "ServingLostError"]
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """An effect that found nobody to do it; it is to be done again in a while, if it is wanted then."""
+
+    effect: Activate | Restore | Load
+
+
 class ServingLostError(Exception):
-    """The serving process is gone or does not answer; it is started anew, and then everything is said again."""
+    """The serving process is gone, does not answer or is busy; that says nothing of the model."""
 
 
 class LoadRefusedError(Exception):
@@ -102,6 +118,7 @@ class Performer:
         self._now_s = now_s
         self._fetching: dict[str, Installed] = {}
         self._checking: Verify | Try | None = None  # what the lane `deploy` shall answer
+        self._read_again: set[str] = set()  # models whose blobs were read since the start; the lane `serving` alone
         self.is_serving = False
 
     def perform(self, effect: Effect) -> None:  # noqa: C901 - the table of effects
@@ -156,7 +173,7 @@ class Performer:
     def _wants(self, target: Installed) -> tuple[Want, ...]:
         manifest = self._manifest(target)
         if manifest is None:
-            return (Want(target.manifest, BLOCK_BYTES),)
+            return (Want.of(target.manifest, BLOCK_BYTES),)
         blobs = [blob for blob in manifest.blobs if blob.sha256 in {target.model.sha256, target.selftest.sha256}]
         return tuple(Want(blob.ref(), blob.block_bytes, blob.digests()) for blob in blobs)
 
@@ -194,17 +211,17 @@ class Performer:
 
     # In the lane `serving`
 
-    def _activate(self, effect: Activate) -> LifecycleEvent | None:
+    def _activate(self, effect: Activate) -> LifecycleEvent | Again:
         try:
             self._load(effect.model, effect.target)
         except ServingLostError as err:
             logger.warning("%s: lost the serving process while loading: %s", effect.deployment[:12], err)
-            return None
+            return Again(effect)
         except LoadRefusedError as err:
             return Failed(effect.deployment, err.problem)
         return Activated(effect.deployment)
 
-    def _restore(self, effect: Restore) -> LifecycleEvent | None:
+    def _restore(self, effect: Restore) -> LifecycleEvent | Again:
         try:
             if effect.target is None:
                 self._hands.unload(effect.model)
@@ -212,7 +229,7 @@ class Performer:
             return self._restore_to(effect, effect.target)
         except ServingLostError as err:
             logger.warning("%s: lost the serving process while rolling back: %s", effect.deployment[:12], err)
-            return None
+            return Again(effect)
 
     def _restore_to(self, effect: Restore, target: Installed) -> LifecycleEvent:
         try:
@@ -223,11 +240,23 @@ class Performer:
             return Restored(effect.deployment, is_lost=True)
         return Restored(effect.deployment)
 
-    def _load_again(self, effect: Load) -> None:
+    def _load_again(self, effect: Load) -> LifecycleEvent | Again | None:
+        """Load what was active before a start; its blobs are read again once in the life of this process."""
+        target = effect.target
         try:
-            self._load(effect.model, effect.target)
-        except (ServingLostError, LoadRefusedError) as err:
-            logger.error("cannot serve %s %d: %s", effect.model, effect.target.version, err)  # noqa: TRY400 - foreseen
+            if target.model.sha256 not in self._read_again:
+                for blob in target.blobs():
+                    self._store.check_blob(blob)
+                self._read_again.add(target.model.sha256)
+            self._load(effect.model, target)
+        except ServingLostError as err:
+            logger.warning("%s %d: lost the serving process while loading: %s", effect.model, target.version, err)
+            return Again(effect)
+        except LoadRefusedError as err:
+            return NotServed(effect.model, target.deployment, err.problem)
+        except StoreError as err:
+            return NotServed(effect.model, target.deployment, problem_of(err))
+        return None
 
     def _unload(self, effect: Unload) -> None:
         try:

@@ -35,6 +35,8 @@ class Refresh:
 
     def __init__(self) -> None:
         self._newest: bytes | None = None
+        self._verified: bytes | None = None  # whose blobs are being fetched: its signature was good
+        self._was_refused = False
         self._seen: bytes | None = None
         self._looking = False
         self._fetching = False
@@ -67,6 +69,7 @@ class Refresh:
             self._roots_until_ms = now_ms + ROOTS_PATIENCE_MS
             return None
         self._fetching = True
+        self._verified = self._seen
         return FetchBlobs(blobs)
 
     def fetched(self) -> Look | None:
@@ -78,7 +81,8 @@ class Refresh:
     def root_arrived(self) -> Look | None:
         """Go on when a root has arrived that was waited for; one that comes during a look is looked at after it."""
         self._root_came = True
-        return self._look() if self._roots_until_ms is not None else None
+        is_wanted = self._roots_until_ms is not None or (self.is_idle and self._was_refused)
+        return self._look() if is_wanted else None
 
     def tick(self, now_ms: int) -> Look | None:
         """Give up on roots that do not come."""
@@ -87,9 +91,20 @@ class Refresh:
         self._final = True
         return self._look()
 
-    def ended(self) -> Look | None:
-        """Note that the timestamp was taken or refused; go on with one that came in between."""
+    def taken(self) -> Look | None:
+        """Note that the timestamp was believed; go on with one that came in between."""
+        self._looking = self._fetching = self._was_refused = False
+        self._verified = None
+        return self._look() if self._newest != self._seen else None
+
+    def refused(self) -> Look | None:
+        """Note that the timestamp was refused; go on with one that came in between, else with what it interrupted."""
         self._looking = self._fetching = False
+        self._was_refused = True
+        if self._newest == self._seen and self._verified not in {None, self._seen}:
+            self._newest = self._verified
+        else:
+            self._verified = None
         return self._look() if self._newest != self._seen else None
 
     def next_deadline_ms(self) -> int | None:

@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from edgeferry.agent import lifecycle
 from edgeferry.agent.answering import Answerer
 from edgeferry.agent.clock import now_ms
-from edgeferry.agent.errors import AgentError
+from edgeferry.agent.effects import Activate, Load, Restore
+from edgeferry.agent.errors import AgentError, DiskFullError
 from edgeferry.agent.events import Booted, Failed, Faulted, Happened, LifecycleEvent, Noted, ServingStarted, Tick
 from edgeferry.agent.fetching import BatchDone, BatchFailed, Fetcher
 from edgeferry.agent.following import BATCH_OWNER, Follower, Looked
 from edgeferry.agent.inbox import Acknowledged, Connected, Disconnected, Done, Inbox, Received, Stop
-from edgeferry.agent.performer import Performer
+from edgeferry.agent.performer import Again, Performer
 from edgeferry.agent.reporting import Standing, state_message
 from edgeferry.agent.spool import Spool
 from edgeferry.agent.state import AgentState, Phase
@@ -37,6 +38,9 @@ logger = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 3600.0  # to notice that metadata has expired
 MAX_WAIT_S = 5.0
+HEALTH_S = 5.0  # the watchdog of the unit waits far longer
+AGAIN_S = 2.0
+METADATA_AGAIN_S = 60.0  # after its blobs could not be stored, or came with wrong bytes
 MODEL_ERRORS_MIN = 5  # fewer say nothing about a model
 MAX_EVENTS_A_STEP = 1000  # of ``local``; more would be a loop of ours
 
@@ -102,7 +106,8 @@ class Runner:
         self._running = True
         self._sample_s = 0.0
         self._look_again_s = time.monotonic() + LOOK_AGAIN_S
-        self._alive_s = 0.0
+        self._healthy_s = 0.0
+        self._again: list[tuple[float, Activate | Restore | Load]] = []
 
     def run(self) -> None:
         """Work until a `Stop` comes.
@@ -110,7 +115,7 @@ class Runner:
         Raises:
             AgentError: The disk or a worker failed; a new start goes on from what was saved.
         """
-        self.step(Happened(EventKind.STARTED))
+        self._tell(Happened(EventKind.STARTED))
         self.step(Booted())
         self._handle_local()
         self._parts.notifier.ready(f"device {self._settings.device}")
@@ -140,14 +145,28 @@ class Runner:
         """Have unneeded blobs removed as soon as no metadata is on its way."""
         self._collect_due = True
 
+    def _tell(self, event: Happened) -> None:
+        """Note what changes no model; a full disk must keep nobody from serving."""
+        before = self.state
+        try:
+            self.step(event, waits=False)
+        except DiskFullError as err:
+            logger.error("%s was not noted: %s", event.kind, err)  # noqa: TRY400 - foreseen
+            self.state = before
+
     # One thing at a time
 
-    def step(self, event: LifecycleEvent) -> None:
-        """Let the lifecycle decide on ``event``, save, tell, and have the effects done."""
+    def step(self, event: LifecycleEvent, *, waits: bool = True) -> None:
+        """Let the lifecycle decide on ``event``, save, tell, and have the effects done.
+
+        Args:
+            event: What happened.
+            waits: Whether a full disk is waited out; without, it is raised.
+        """
         before = self.state
         self.state, effects = lifecycle.step(before, event, now_ms(), watch_s=self._settings.watch_s)
         if self.state != before:
-            self._parts.store.save_state(self.state)
+            self._save(waits=waits)
             self._spool_events()
             self._log_changes(before)
         for effect in effects:
@@ -178,7 +197,7 @@ class Runner:
             case ServingDown():
                 self._serving_down(item)
             case Stop():
-                self.step(Happened(EventKind.STOPPED))
+                self._tell(Happened(EventKind.STOPPED))
                 self._running = False
             case _:
                 self.step(item)  # type: ignore[arg-type]  # the lifecycle refuses what it does not know
@@ -217,6 +236,8 @@ class Runner:
             case Sampled(telemetry=telemetry):
                 self._parts.voice.say_telemetry(telemetry)
                 self._judge_watched(telemetry)
+            case Again(effect=effect):
+                self._again.append((now_s + AGAIN_S, effect))
             case AgentError():
                 raise value
             case _:
@@ -231,6 +252,7 @@ class Runner:
     def _batch_failed(self, owner: str, problem: Problem) -> None:
         if owner == BATCH_OWNER:
             self._parts.follower.failed(problem)
+            self._look_again_s = min(self._look_again_s, time.monotonic() + METADATA_AGAIN_S)
         else:
             self.step(Failed(owner, problem))
 
@@ -251,7 +273,7 @@ class Runner:
         problem = Problem(code=Code.INTERNAL, reason=event.reason, detail=event.detail)
         self.step(Happened(EventKind.SERVING_CRASHED, problem))
         if event.suspect:
-            self.step(Faulted(event.suspect, problem, proven=event.is_proven))
+            self.step(Faulted(event.suspect, problem, event.is_proven, event.suspect_version))
 
     def _judge_watched(self, telemetry: Telemetry) -> None:
         """Roll a watched version back when most of what it was asked has failed."""
@@ -299,13 +321,29 @@ class Runner:
             spread = random.uniform(0.9, 1.1)  # noqa: S311 - guards nothing
             self._sample_s = now_s + self._settings.telemetry_interval_s * spread
             parts.sample()
-        self._feed_watchdog(now_s)
+        self._do_again(now_s)
+        self._look_after_threads(now_s)
 
-    def _feed_watchdog(self, now_s: float) -> None:
-        interval_s = self._parts.notifier.watchdog_s / 3
-        if interval_s and now_s >= self._alive_s and self._parts.is_healthy():
-            self._alive_s = now_s + interval_s
-            self._parts.notifier.alive()
+    def _do_again(self, now_s: float) -> None:
+        """Do what found no serving process before, unless another start of it or another wish has made it needless."""
+        due = [effect for due_s, effect in self._again if due_s <= now_s]
+        self._again = [(due_s, effect) for due_s, effect in self._again if due_s > now_s]
+        for effect in due:
+            if self._parts.performer.is_serving and lifecycle.is_wanted(self.state, effect):
+                self._parts.performer.perform(effect)
+
+    def _look_after_threads(self, now_s: float) -> None:
+        """Feed the watchdog while every thread lives.
+
+        Raises:
+            AgentError: One has died; a new start brings it back.
+        """
+        if now_s < self._healthy_s:
+            return
+        self._healthy_s = now_s + HEALTH_S
+        if not self._parts.is_healthy():
+            raise AgentError("a thread of the agent has died; see the log above")
+        self._parts.notifier.alive()
 
     def _wait_s(self) -> float:
         if self._parts.local:
@@ -324,7 +362,11 @@ class Runner:
             return
         spool = self._parts.spool
         dropped = spool.dropped
-        spool.append(self.state.outbox)
+        try:
+            spool.append(self.state.outbox)
+        except DiskFullError as err:
+            logger.error("events stay in the state: %s", err)  # noqa: TRY400 - foreseen
+            return
         self.state, _ = lifecycle.step(self.state, Noted(spool.last_seq), now_ms())
         if spool.dropped > dropped:
             detail = f"{spool.dropped - dropped} events were removed before a broker had taken them: the spool is full"
@@ -332,6 +374,28 @@ class Runner:
             problem = Problem(code=Code.RESOURCE_EXHAUSTED, reason=Reason.DISK_FULL, detail=detail)
             self.step(Happened(EventKind.SPOOL_DROPPED, problem))
         self._parts.voice.say_events()
+
+    def _save(self, *, waits: bool) -> None:
+        """Save the state; while the disk is full, wait, and let what serves go on serving.
+
+        Raises:
+            DiskFullError: The agent was told to stop meanwhile, or shall not wait.
+        """
+        while True:
+            try:
+                self._parts.store.save_state(self.state)
+            except DiskFullError as err:
+                if not waits:
+                    raise
+                logger.error("nothing is deployed until there is room: %s", err)  # noqa: TRY400 - foreseen
+                self._parts.notifier.alive()
+                item = self._parts.inbox.take(MAX_WAIT_S)
+                if isinstance(item, Stop):
+                    raise
+                if item is not None and not isinstance(item, Received):  # messages come again
+                    self._parts.local.append(item)
+            else:
+                return
 
     def _collect(self) -> None:
         self._collect_due = False

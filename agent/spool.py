@@ -2,13 +2,15 @@
 
     spool/<first seq, 12 digits>.jsonl    a segment: one event per line, in order
     spool/acknowledged                    the newest seq that a broker has taken
-Segments are only appended to. A line that a crash has cut is removed at the next start: its event was not counted
-as spooled and comes again from the saved state. When all segments are full the oldest is removed, and that is
-itself an event.
+Segments are only appended to. A line that a crash has cut, which can only be the last, is removed at the next start:
+its event was not counted as spooled and comes again from the saved state. A whole line that is no event, because the
+disk has damaged it, is skipped and kept. When all segments are full the oldest is removed, and that is itself an event.
 """
 
+import logging
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from edgeferry.wire.codec import WireError, decode, encode
 from edgeferry.wire.messages import Event
 
 __all__ = ["Spool"]
+
+logger = logging.getLogger(__name__)
 
 SEGMENT_EVENTS = 256
 MAX_SEGMENTS = 48  # 12,288 events, about 3 MB
@@ -52,8 +56,9 @@ class Spool:
         """Add ``events``, lasting; those that are already there are left out."""
         for event in events:
             if event.seq > self.last_seq:
-                self._disk.append(self._segment_for(event.seq), encode(event) + b"\n")
-                self._counts[max(self._counts)] += 1
+                first = self._segment_for(event.seq)
+                self._disk.append(self._path(first), encode(event) + b"\n")
+                self._counts[first] = self._counts.get(first, 0) + 1
                 self.last_seq = event.seq
         self._drop_oldest()
 
@@ -69,12 +74,9 @@ class Spool:
             self.acknowledged_seq = seq
             self._disk.write(self._directory / "acknowledged", str(seq).encode())
 
-    def _segment_for(self, seq: int) -> Path:
+    def _segment_for(self, seq: int) -> int:
         newest = max(self._counts, default=None)
-        if newest is None or self._counts[newest] >= SEGMENT_EVENTS:
-            self._counts[seq] = 0
-            newest = seq
-        return self._path(newest)
+        return seq if newest is None or self._counts[newest] >= SEGMENT_EVENTS else newest
 
     def _drop_oldest(self) -> None:
         while len(self._counts) > MAX_SEGMENTS:
@@ -85,10 +87,12 @@ class Spool:
 
     def _mend(self, path: Path) -> list[Event]:
         data = _bytes_of(path)
+        whole_bytes = data.rfind(b"\n") + 1
+        if whole_bytes != len(data):
+            self._disk.truncate(path, whole_bytes)
         events = _parse(data)
-        whole = sum(len(line) + 1 for line in data.split(b"\n")[: len(events)])
-        if whole != len(data):
-            self._disk.truncate(path, whole)
+        if damaged := data.count(b"\n") - len(events):
+            logger.warning("%s: lines that are no events, skipped and kept: %d", path, damaged)
         return events
 
     def _read_acknowledged(self) -> int:
@@ -108,12 +112,10 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _parse(data: bytes) -> list[Event]:
-    """Return the events of a segment up to the first line that is not whole."""
+    """Return the events of a segment's whole lines."""
     events: list[Event] = []
     *lines, _cut = data.split(b"\n")
     for line in lines:
-        try:
+        with suppress(WireError):  # `_mend` has told
             events.append(decode(Event, line))
-        except WireError:
-            break
     return events

@@ -127,7 +127,7 @@ class Store:
         if self.has_blob(want.blob):
             return True
         path = self._partial / want.blob.sha256
-        if not want.digests or _size_of(path) != want.blob.size_bytes:
+        if not want.digests or want.blocks <= 1 or _size_of(path) != want.blob.size_bytes:
             return False
         have = self._read_map(want)
         return have is not None and have.count == want.blocks

@@ -1,13 +1,14 @@
 """How the machine is doing: processor, memory, disk, network and temperature, as one `Telemetry`.
 
-A sensor that is absent is left out, never guessed.
+A sensor that is absent or refuses is left out, never guessed; it ends nothing.
 """
 
+import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -15,6 +16,10 @@ from edgeferry.wire.codec import WireError
 from edgeferry.wire.messages import ModelTelemetry, Telemetry
 
 __all__ = ["MachineSensors", "ServingFigures", "hardware"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _ROOT = Path("/")
 _THERMAL = "sys/class/thermal/thermal_zone0/temp"
@@ -67,35 +72,34 @@ class MachineSensors:
     def __init__(self, state_dir: Path, *, root: Path = _ROOT) -> None:
         self._state_dir = state_dir
         self._root = root
-        self._process = psutil.Process()
         self._seq = 0
-        psutil.cpu_percent()  # the first call measures from here
+        _sensed(psutil.cpu_percent)  # the first call measures from here
 
     def read(self, *, boot: str, interval_s: float, serving: ServingFigures | None) -> Telemetry:
         """Return the figures of this moment."""
         self._seq += 1
-        memory = psutil.virtual_memory()
-        disk = psutil.disk_usage(str(self._state_dir))
-        network = psutil.net_io_counters()
+        memory = _sensed(psutil.virtual_memory)
+        disk = _sensed(lambda: psutil.disk_usage(str(self._state_dir)))
+        network = _sensed(psutil.net_io_counters)
         return Telemetry(
             v=1,
             ts=time.time_ns() // 1_000_000,
             boot=boot,
             seq=self._seq,
             interval_s=interval_s,
-            uptime_s=int(time.time() - psutil.boot_time()),
-            cpu_pct=psutil.cpu_percent(),
-            load1=round(os.getloadavg()[0], 2),
-            cpu_temp_c=_temperature_c(self._root),
-            cpu_mhz=_frequency_mhz(),
-            throttled=_throttled(self._root),
-            mem_pct=memory.percent,
-            mem_used_bytes=memory.used,
-            mem_avail_bytes=memory.available,
-            agent_rss_bytes=self._process.memory_info().rss,
+            uptime_s=_sensed(lambda: int(time.time() - psutil.boot_time())),
+            cpu_pct=_sensed(psutil.cpu_percent),
+            load1=_sensed(lambda: round(os.getloadavg()[0], 2)),
+            cpu_temp_c=_sensed(lambda: int((self._root / _THERMAL).read_text()) / 1000),
+            cpu_mhz=_sensed(_frequency_mhz),
+            throttled=_sensed(lambda: _throttled(self._root)),
+            mem_pct=memory.percent if memory else None,
+            mem_used_bytes=memory.used if memory else None,
+            mem_avail_bytes=memory.available if memory else None,
+            agent_rss_bytes=_sensed(lambda: psutil.Process().memory_info().rss),
             serving_rss_bytes=serving.rss_bytes if serving else None,
-            disk_pct=disk.percent,
-            disk_free_bytes=disk.free,
+            disk_pct=disk.percent if disk else None,
+            disk_free_bytes=disk.free if disk else None,
             net_rx_bytes=network.bytes_recv if network else None,
             net_tx_bytes=network.bytes_sent if network else None,
             infer_total=serving.total if serving else None,
@@ -108,39 +112,31 @@ class MachineSensors:
 
 def hardware(*, root: Path = _ROOT) -> dict[str, str | int]:
     """Return what the machine says of itself: model, architecture, cores and memory."""
-    model = _read(root / _MODEL).strip("\0 \n")
+    model = _sensed(lambda: (root / _MODEL).read_text().strip("\0 \n"))
+    cores = _sensed(psutil.cpu_count)
+    memory = _sensed(psutil.virtual_memory)
     return {
         **({"model": model} if model else {}),
         "arch": os.uname().machine,
-        "cores": psutil.cpu_count() or 1,
-        "memory_bytes": psutil.virtual_memory().total,
+        "cores": cores or 1,
+        **({"memory_bytes": memory.total} if memory else {}),
     }
 
 
-def _frequency_mhz() -> float | None:
+def _sensed(sensor: Callable[[], T]) -> T | None:
+    """Return what ``sensor`` reads, or None for one that this machine lacks, refuses or cannot read."""
     try:
-        frequency = psutil.cpu_freq()
-    except (NotImplementedError, OSError):  # on boards whose kernel names the file but does not have it
+        return sensor()
+    except (OSError, RuntimeError, ValueError, psutil.Error) as err:
+        logger.debug("left a sensor out: %r", err)
         return None
+
+
+def _frequency_mhz() -> float | None:
+    frequency = psutil.cpu_freq()
     return round(frequency.current, 1) if frequency else None
 
 
-def _temperature_c(root: Path) -> float | None:
-    text = _read(root / _THERMAL).strip()
-    return int(text) / 1000 if text.lstrip("-").isdigit() else None
-
-
-def _throttled(root: Path) -> bool | None:
-    """Return whether a Pi's firmware throttles right now (bits 0 to 3 of get_throttled), or None elsewhere."""
-    text = _read(root / _FIRMWARE_THROTTLED).strip()
-    try:
-        return bool(int(text, 16) & 0xF)
-    except ValueError:
-        return None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
+def _throttled(root: Path) -> bool:
+    """Return whether a Pi's firmware throttles right now (bits 0 to 3 of get_throttled)."""
+    return bool(int((root / _FIRMWARE_THROTTLED).read_text(), 16) & 0xF)

@@ -37,6 +37,12 @@ class Want:
     block_bytes: int
     digests: bytes = b""
 
+    @classmethod
+    def of(cls, blob: BlobRef, block_bytes: int) -> "Want":
+        """Return the want for a blob of whose blocks nothing is known; a single block has the blob's own hash."""
+        is_single = 0 < blob.size_bytes <= block_bytes
+        return cls(blob, block_bytes, bytes.fromhex(blob.sha256) if is_single else b"")
+
     @property
     def blocks(self) -> int:
         """Number of blocks."""

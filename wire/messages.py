@@ -4,9 +4,9 @@ Times are integer unix milliseconds. Units stand in the names. A figure that is 
 """
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import UNSET, Raw, UnsetType, field
+from msgspec import UNSET, Meta, Raw, UnsetType, field
 
 from edgeferry.wire.codec import Message
 from edgeferry.wire.desired import Name, Sha256
@@ -14,6 +14,7 @@ from edgeferry.wire.desired import Name, Sha256
 __all__ = [
     "Availability",
     "Code",
+    "DeadlineMs",
     "Event",
     "EventKind",
     "Info",
@@ -23,12 +24,16 @@ __all__ = [
     "Problem",
     "Reason",
     "Request",
+    "RequestId",
     "Response",
     "Result",
     "State",
     "Telemetry",
     "TransferState",
 ]
+
+DeadlineMs = Annotated[int, Meta(ge=0, le=2**53)]  # as far as JSON's numbers are exact everywhere (RFC 8259, section 6)
+RequestId = Annotated[str, Meta(max_length=128)]  # it is said again in the answer, which has to fit into a message
 
 
 class Availability(StrEnum):
@@ -298,9 +303,9 @@ class Request(Message, frozen=True):
         parameters: Of the method.
     """
 
-    id: str = ""
+    id: RequestId = ""
     reply_to: str = ""
-    deadline_ms: int = 0
+    deadline_ms: DeadlineMs = 0
     parameters: dict[str, Any] = field(default_factory=dict)
 
 

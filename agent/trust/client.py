@@ -157,11 +157,10 @@ class TrustClient:
         """Return what the caller has to keep for the next start, by file name; nothing else may be kept there."""
         newest = self._folder / "newest"
         kept = {path.name: path.read_bytes() for path in sorted((newest / "root_history").iterdir(), key=_root_number)}
-        if self._resolved_timestamp is not None:
+        kept |= {name: (newest / name).read_bytes() for name in (_SNAPSHOT, _TIMESTAMP) if (newest / name).exists()}
+        if self._resolved_timestamp is not None:  # last: a kill in between must not leave it newer than the timestamp
             kept[_RESOLVED] = self._resolved_timestamp
-        return kept | {
-            name: (newest / name).read_bytes() for name in (_SNAPSHOT, _TIMESTAMP) if (newest / name).exists()
-        }
+        return kept
 
     def _restore(self, files: Mapping[str, bytes]) -> None:
         try:

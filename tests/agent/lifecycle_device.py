@@ -106,9 +106,9 @@ class Device:
         self.tell(Booted())
         self.tell(ServingStarted())
 
-    def restart_serving(self) -> None:
+    def restart_serving(self) -> tuple[Effect, ...]:
         self._lose_serving()
-        self.tell(ServingStarted())
+        return self.tell(ServingStarted())
 
     def crash_serving(self, suspect: str, *, proven: bool) -> None:
         """End the serving process while it runs ``suspect``, and start another one."""
@@ -117,8 +117,8 @@ class Device:
         self._lose_serving()  # it is down: what was wanted of it just now comes to nothing
         self.tell(ServingStarted())
 
-    def fault(self, *, proven: bool, model: str = MODEL) -> None:
-        self.tell(Faulted(model, problem(Reason.SERVING_CRASHED), proven))
+    def fault(self, *, proven: bool, model: str = MODEL, version: int = 0) -> None:
+        self.tell(Faulted(model, problem(Reason.SERVING_CRASHED), proven, version))
 
     def end_watch(self) -> None:
         self.now_ms += WATCH_S * 1000

@@ -130,6 +130,34 @@ class TestRefusals:
 
         assert desk.reason("get") == "TOO_LARGE"
 
+    def test_topic_and_correlation_count_as_a_part_of_the_message(self, tmp_path: Path) -> None:
+        desk = Desk(tmp_path, max_packet_bytes=16 * 1024)
+        desk.state = replace(
+            STATE, models={f"model-{number}": ModelState(wanted=1, phase="idle") for number in range(99)}
+        )
+
+        assert desk.reason("get", correlation=b"x" * 14_000) == "TOO_LARGE"
+
+    def test_nothing_is_said_when_not_even_the_error_fits(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A broker ends the connection of whoever says more than it passes on: anybody could so end a device's."""
+        desk = Desk(tmp_path, max_packet_bytes=16 * 1024)
+
+        assert desk.ask("ping", correlation=b"x" * 65_535) is None
+        assert "the address alone has" in caplog.text
+
+    def test_the_error_does_not_repeat_a_long_id(self, desk: Desk) -> None:
+        said = desk.ask("ping", msgspec.json.encode({"id": "x" * 10_000}))
+
+        assert said is not None
+        assert len(said.payload) < 1000
+        assert b'"BAD_REQUEST"' in said.payload
+
+    @pytest.mark.parametrize("deadline_ms", [b"-1", b"9" * 400])
+    def test_a_deadline_that_is_no_time_is_refused(self, desk: Desk, deadline_ms: bytes) -> None:
+        assert desk.reason("ping", b'{"deadline_ms":' + deadline_ms + b"}") == "BAD_REQUEST"
+
 
 class TestAddresses:
     def test_the_answer_goes_where_mqtt_5_says_with_its_correlation(self, desk: Desk) -> None:

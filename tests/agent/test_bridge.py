@@ -43,7 +43,7 @@ class SimulatedServing:
         gate: Requests wait until it is open.
     """
 
-    answer: tuple[int, bytes, int | None] | ServingError = (200, b'{"outputs":[]}', None)
+    answer: tuple[int, bytes, int | None] | Exception = (200, b'{"outputs":[]}', None)
     calls: list[Call] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
 
@@ -52,7 +52,7 @@ class SimulatedServing:
     ) -> tuple[int, bytes, int | None]:
         self.calls.append(Call(model, version, bytes(body), header_bytes, timeout_s))
         assert self.gate.wait(30)
-        if isinstance(self.answer, ServingError):
+        if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
 
@@ -80,11 +80,14 @@ class Client:
         self.serving.gate.set()
         self.answers: queue.Queue[Answer] = queue.Queue()
         self.is_open = True
+        self.is_broken = False
         self.bridge = Bridge(
             self.serving, self, TOPICS, DEVICE, now_ms=lambda: NOW_MS, max_packet_bytes=max_packet_bytes
         )
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 0, correlation: bytes = b"") -> int | None:
+        if self.is_broken:
+            raise ValueError(topic)
         self.answers.put(Answer(topic, payload, qos, correlation))
         return 1 if self.is_open else None
 
@@ -206,6 +209,23 @@ class TestRefusals:
 
         assert client.ask().error["reason"] == "TOO_LARGE"
 
+    def test_topic_and_correlation_count_as_a_part_of_the_message(self, make_client: Callable[..., Client]) -> None:
+        client = make_client(max_packet_bytes=1000)
+        client.serving.answer = (200, b"x" * 600, None)
+
+        assert client.ask(correlation=b"y" * 400).error["reason"] == "TOO_LARGE"
+
+    def test_nothing_is_said_when_not_even_the_error_fits(
+        self, make_client: Callable[..., Client], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        client = make_client(max_packet_bytes=1000)
+
+        client.bridge.offer(Received(TOPIC, BODY, REPLY_TO, correlation=b"y" * 1000))
+
+        assert client.ask().payload == b'{"outputs":[]}'
+        wait_until(lambda: "the address alone has" in caplog.text, "the log")
+        assert client.answers.empty()
+
     @pytest.mark.parametrize("reply_to", [TOPICS.response("another", "app"), TOPICS.response(DEVICE, "#"), "elsewhere"])
     def test_nothing_is_said_on_topics_that_are_not_for_answers_of_this_device(
         self, client: Client, reply_to: str
@@ -226,6 +246,54 @@ class TestRefusals:
         client.ask()
 
         wait_until(lambda: "not taken by the connection" in caplog.text, "the log")
+
+
+class TestEndurance:
+    """Two messages that end a thread each would end all inference over MQTT."""
+
+    @pytest.mark.parametrize("deadline_ms", [b"-1", b"9" * 400])
+    def test_a_deadline_that_is_no_time_is_refused(
+        self, client: Client, deadline_ms: bytes, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
+        body = b'{"parameters":{"reply_to":"%s","deadline_ms":%s}}' % (REPLY_TO.encode(), deadline_ms)
+        for _ in range(4):
+            client.bridge.offer(Received(TOPIC, body))
+
+        assert client.ask().payload == b'{"outputs":[]}'
+        wait_until(lambda: caplog.text.count("refused an inference request") == 4, "all refusals")
+        assert client.bridge.is_alive
+        assert len(client.serving.calls) == 1
+
+    def test_a_long_id_is_refused(self, client: Client) -> None:
+        body = msgspec.json.encode({"id": "x" * 129, "parameters": {"reply_to": REPLY_TO}})
+
+        client.bridge.offer(Received(TOPIC, body))
+
+        assert client.ask().payload == b'{"outputs":[]}'
+        assert client.answers.empty()
+
+    def test_a_mistake_of_ours_is_told_and_logged_and_ends_no_thread(
+        self, client: Client, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        client.serving.answer = ZeroDivisionError("invented")
+
+        codes = [client.ask().error["code"] for _ in range(4)]
+
+        assert codes == ["INTERNAL"] * 4
+        assert "ZeroDivisionError: invented" in caplog.text
+        assert client.bridge.is_alive
+
+    def test_a_responder_that_fails_ends_no_thread(self, client: Client, caplog: pytest.LogCaptureFixture) -> None:
+        client.is_broken = True
+        for _ in range(4):
+            client.bridge.offer(Received(TOPIC, BODY, REPLY_TO))
+        wait_until(lambda: caplog.text.count("left without an answer") == 4, "the log")
+
+        client.is_broken = False
+
+        assert client.ask().payload == b'{"outputs":[]}'
+        assert client.bridge.is_alive
 
 
 class TestCrowds:

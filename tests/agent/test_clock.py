@@ -1,6 +1,7 @@
 """What time it is, as far as trust is concerned."""
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +34,16 @@ def test_the_wall_clock_is_told_in_milliseconds() -> None:
 
 def test_the_kernel_says_whether_the_clock_is_synchronised() -> None:
     assert is_synchronised() in {True, False}
+
+
+def test_the_time_service_of_systemd_is_believed_where_the_kernel_may_not_be_asked(tmp_path: Path) -> None:
+    witness = tmp_path / "synchronized"
+
+    assert not is_synchronised(witness, kernel=lambda: -1)
+    witness.touch()
+    assert is_synchronised(witness, kernel=lambda: -1)
+
+
+@pytest.mark.parametrize(("state", "verdict"), [(0, True), (4, True), (5, False), (-1, False)])
+def test_the_kernel_is_asked_otherwise(tmp_path: Path, *, state: int, verdict: bool) -> None:
+    assert is_synchronised(tmp_path / "none", kernel=lambda: state) is verdict

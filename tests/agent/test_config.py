@@ -84,6 +84,21 @@ class TestReading:
         assert (config.ca_file, config.topic_root, config.http) == (tmp_path / "ca.pem", "home", "127.0.0.1:8501")
         assert (config.telemetry_interval_s, config.groups) == (60, ("a",))
 
+    def test_a_relative_state_directory_is_below_the_current_one(
+        self, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+
+        config = load_config(changed(file, f"state_dir: {tmp_path}/state", "state_dir: here/state"))
+
+        assert config.state_dir == tmp_path / "here" / "state"
+
+    @pytest.mark.parametrize("http", ["127.0.0.1:1", "localhost:65535", "[::1]:8501"])
+    def test_an_address_to_listen_on_is_a_host_and_a_port(self, file: Path, http: str) -> None:
+        file.write_text(file.read_text() + f"listen:\n  http: '{http}'\n")
+
+        assert load_config(file).http == http
+
     def test_a_fingerprint_may_stand_in_the_place_of_the_root(self, file: Path, tmp_path: Path) -> None:
         changed(file, f"root_file: {tmp_path}/root.json", f"root_sha256: {'ab' * 32}")
 
@@ -128,6 +143,9 @@ class TestRefusing:
             ("broker:\n", "broker:\n  topic_root: 'a//b'\n", "topic root 'a//b' is not usable"),
             ("broker:\n", "broker:\n  max_packet_bytes: 10\n", "max_packet_bytes: found '10', wanted a whole number"),
             ("id: kitchen", "id: kitchen\nlisten:\n  http: everywhere", "found 'everywhere', wanted HOST:PORT"),
+            ("id: kitchen", "id: kitchen\nlisten:\n  http: 127.0.0.1:0", "with a port of 1 to 65535"),
+            ("id: kitchen", "id: kitchen\nlisten:\n  http: 127.0.0.1:65536", "listen.http: found '127.0.0.1:65536'"),
+            ("id: kitchen", "id: kitchen\nlisten:\n  http: ':8501'", "listen.http: found ':8501', wanted HOST:PORT"),
             ("id: kitchen", "id: kitchen\ntelemetry_interval_s: 0", "telemetry_interval_s: found '0'"),
             ("id: kitchen", "id: [", "agent.yaml"),
         ],

@@ -15,7 +15,15 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgeferry.agent.config import BrokerUrl
-from edgeferry.agent.connection import MAX_OUTSTANDING, Connection, ConnectionSettings, _Attempt
+from edgeferry.agent.connection import (
+    MAX_OUTSTANDING,
+    MAX_RECEIVED_BYTES,
+    Connection,
+    ConnectionSettings,
+    _Attempt,
+    _End,
+    _Next,
+)
 from edgeferry.agent.inbox import Acknowledged, Connected, Disconnected, Received
 from edgeferry.fleet.broker import BrokerAddress, rumqttd_config
 from edgeferry.wire.topics import TopicKind, Topics
@@ -419,16 +427,134 @@ class TestSilence:
         assert device.all(Received) == []
 
 
-def test_more_than_it_may_hold_is_not_taken(make_device: Maker) -> None:
-    """The broker accepts the connection and then acknowledges nothing."""
+class ScriptedBroker:
+    """A broker whose words are written down, byte by byte (MQTT 3.1.1 and 5, chapter 3)."""
+
+    ACCEPTED = b"\x20\x03\x00\x00\x00"  # CONNACK of MQTT 5 without properties
+    ACCEPTED_3 = b"\x20\x02\x00\x00"  # and of MQTT 3.1.1
+
+    def __init__(self, server: socket.socket) -> None:
+        server.settimeout(15.0)
+        self.url = f"mqtt://127.0.0.1:{server.getsockname()[1]}"
+        self._server = server
+        self._connection: socket.socket | None = None
+
+    def take(self, answer: bytes = b"") -> int:
+        """Take the next connection and say ``answer``; return the level of the protocol that it asks for."""
+        self.close()
+        self._connection, _ = self._server.accept()
+        asked = self._connection.recv(4096)
+        self.say(answer)
+        return asked[asked.index(b"MQTT") + 4]
+
+    def say(self, data: bytes) -> None:
+        assert self._connection is not None
+        self._connection.sendall(data)
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        name = topic.encode()
+        rest = len(name).to_bytes(2, "big") + name + b"\0" + payload
+        length = bytes(len(rest) >> shift & 0x7F | (0x80 if shift < 21 else 0) for shift in (0, 7, 14, 21))
+        self.say(b"\x30" + length + rest)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedBroker]:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        device = make_device(f"mqtt://127.0.0.1:{server.getsockname()[1]}", password="x")
-        connection, _ = server.accept()
-        with connection:
-            connection.recv(4096)
-            connection.sendall(b"\x20\x03\x00\x00\x00")  # CONNACK of MQTT 5: accepted, no properties
-            device.wait_for(Connected)
+        broker = ScriptedBroker(server)
+        yield broker
+        broker.close()
 
-            taken = [device.connection.publish(STATE, b"x", qos=1) for _ in range(MAX_OUTSTANDING + 10)]
 
-            assert taken.count(None) == 10
+class TestScripted:
+    @pytest.fixture
+    def device(self, scripted: ScriptedBroker, make_device: Maker) -> Device:
+        device = make_device(scripted.url, password="x")
+        assert scripted.take(ScriptedBroker.ACCEPTED) == 5
+        device.wait_for(Connected)
+        return device
+
+    def test_more_than_it_may_hold_is_not_taken(self, device: Device) -> None:
+        taken = [device.connection.publish(STATE, b"x", qos=1) for _ in range(MAX_OUTSTANDING + 10)]
+
+        assert taken.count(None) == 10
+
+    def test_a_message_that_the_broker_refuses_is_not_acknowledged_but_makes_room(
+        self, device: Device, scripted: ScriptedBroker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        refused, taken, *_ = [device.connection.publish(STATE, b"x", qos=1) or 0 for _ in range(MAX_OUTSTANDING)]
+
+        scripted.say(b"\x40\x03" + refused.to_bytes(2, "big") + b"\x87")  # PUBACK, not authorized
+        scripted.say(b"\x40\x02" + taken.to_bytes(2, "big"))
+
+        device.wait_for(Acknowledged)
+        assert device.all(Acknowledged) == [Acknowledged(taken)]
+        assert "the broker refused a message: Not authorized" in caplog.text
+        assert [device.connection.publish(STATE, b"x", qos=1) is None for _ in range(3)] == [False, False, True]
+
+    def test_a_subscription_that_the_broker_refuses_is_an_error_in_the_log(
+        self, device: Device, scripted: ScriptedBroker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        first, *others = TOPICS.device_subscriptions(DEVICE)
+
+        scripted.say(bytes([0x90, 4 + len(others), 0, 1, 0, 0x87, *(1 for _ in others)]))  # SUBACK
+
+        wait_until(lambda: "refused to let us hear" in caplog.text, "the log")
+        (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert f"hear {first} (Not authorized);" in record.getMessage()
+        assert device.connection.is_connected
+
+    def test_a_subscription_that_is_granted_is_not_worth_a_line(
+        self, device: Device, scripted: ScriptedBroker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        filters = TOPICS.device_subscriptions(DEVICE)
+
+        scripted.say(bytes([0x90, 3 + len(filters), 0, 1, 0, *(1 for _ in filters)]))
+        scripted.publish(REQUEST, b"{}")
+
+        device.wait_for(Received)
+        assert caplog.records == []
+
+    @pytest.mark.parametrize("topic", [REQUEST, TOPICS.infer(DEVICE, "digits")])
+    def test_a_message_over_the_limit_is_dropped(
+        self, device: Device, scripted: ScriptedBroker, topic: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A broker of MQTT 3.1.1 is never told the limit."""
+        scripted.publish(topic, b"x" * (MAX_RECEIVED_BYTES + 1))
+        scripted.publish(REQUEST, b"x" * MAX_RECEIVED_BYTES)
+
+        assert len(device.wait_for(Received).payload) == MAX_RECEIVED_BYTES
+        assert (len(device.all(Received)), device.inferences) == (1, [])
+        assert f"dropped a message of {MAX_RECEIVED_BYTES + 1} bytes on {topic}" in caplog.text
+
+    def test_a_hiccup_does_not_leave_it_with_mqtt_3_for_ever(
+        self, scripted: ScriptedBroker, make_device: Maker
+    ) -> None:
+        device = make_device(scripted.url, password="x")
+        asked = [scripted.take(), scripted.take(ScriptedBroker.ACCEPTED_3)]
+        device.wait_for(Connected)
+
+        asked.append(scripted.take(ScriptedBroker.ACCEPTED))
+
+        assert asked == [5, 4, 5]
+        assert device.wait_for(Connected, 2).protocol == 5
+
+
+@pytest.mark.parametrize(
+    ("turn", "what", "following"),
+    [
+        (0, _Next.SAME_BROKER, 0),
+        (1, _Next.SAME_BROKER, 0),
+        (3, _Next.SAME_BROKER, 2),
+        (0, _Next.PROTOCOL, 1),
+        (1, _Next.PROTOCOL, 2),
+        (0, _Next.BROKER, 2),
+        (1, _Next.BROKER, 2),
+    ],
+)
+def test_every_broker_is_tried_with_mqtt_5_first(turn: int, what: _Next, following: int) -> None:
+    assert _End("it ended", what).turn_after(turn) == following

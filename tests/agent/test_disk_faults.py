@@ -191,7 +191,7 @@ def test_one_fault_in_any_operation_ends_in_a_report_or_is_healed_by_a_restart(
     assert reported == {Reason.DISK_FAULT}
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS])
 @pytest.mark.parametrize("tell", [first_start, update])
 def test_a_disk_that_takes_nothing_any_more_ends_the_agent_and_the_next_start_converges(
     memory_path: Path, tell: Callable[[Path], Story], number: int

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgeferry.agent.errors import BlobMismatchError, DiskFullError, StoreError
-from edgeferry.agent.fetching import MAX_MISMATCHES, Batch, BatchDone, BatchFailed, Fetcher, problem_of
+from edgeferry.agent.fetching import MAX_MISMATCHES, MAX_ORIGINS, Batch, BatchDone, BatchFailed, Fetcher, problem_of
 from edgeferry.agent.store import Store
 from edgeferry.agent.transfer import Want
 from edgeferry.wire.blocks import Block, BlockRequest
@@ -51,6 +51,14 @@ class Line:
             requests -= 1
             for frame in self.fleet.frames(encode(self.asked.pop(0))):
                 self.fetcher.receive(frame, self.now_s)
+
+    def lose_all(self) -> None:
+        """Let time pass until everything that was asked for is asked for again."""
+        deadline_s = self.fetcher.next_deadline_s()
+        while deadline_s is not None and not self.asked:
+            self.now_s = deadline_s
+            self.fetcher.tick(self.now_s)
+            deadline_s = self.fetcher.next_deadline_s()
 
     def lose(self) -> None:
         """Lose what was asked for, and let time pass until that is noticed."""
@@ -170,6 +178,39 @@ class TestBatches:
         assert line.store.open_partial(batch.wants[0]).have.count == 4
 
 
+class TestWhatNobodyHas:
+    def test_batches_behind_a_blob_that_nobody_has_need_not_wait(self, connected: Line) -> None:
+        missing = b"a blob that no origin has"
+        connected.want("metadata", missing, urgent=True)
+        connected.fleet.blobs.pop(ref_of(missing).sha256)
+        for _ in range(3):
+            connected.lose()
+        connected.asked.clear()
+
+        connected.want("model", DATA)
+        connected.answer()
+
+        assert connected.ended == [BatchDone("model")]
+
+    def test_an_origin_that_sends_wrong_bytes_is_asked_no_more_while_there_is_another(self, connected: Line) -> None:
+        connected.fetcher.note_origin("zzz", is_online=True, now_s=connected.now_s)
+        connected.want("model", DATA)
+        connected.fleet.lies[ref_of(DATA).sha256] = bytes(len(DATA))
+
+        connected.answer(requests=1)
+        connected.fleet.lies.clear()
+        connected.asked.clear()
+        connected.lose_all()
+
+        assert {request.origin for request in connected.asked} == {"zzz"}
+
+    def test_origins_without_end_are_not_remembered(self, connected: Line) -> None:
+        for number in range(200):
+            connected.fetcher.note_origin(f"origin-{number}", is_online=True, now_s=0.0)
+
+        assert len(connected.fetcher._origins.online) == MAX_ORIGINS
+
+
 class TestProgress:
     def test_it_counts_all_blobs_of_the_batch_and_names_the_largest(self, connected: Line) -> None:
         connected.want("model", b"small", DATA)
@@ -179,7 +220,7 @@ class TestProgress:
 
         assert progress is not None
         assert (progress.sha256, progress.origin) == (ref_of(DATA).sha256, ORIGIN)
-        assert (progress.done_bytes, progress.total_bytes) == (4 * BLOCK, len(DATA) + 5)
+        assert (progress.done_bytes, progress.total_bytes) == (4 * BLOCK + 5, len(DATA) + 5)
 
     def test_a_blob_that_is_a_blob_already_counts_as_done(self, connected: Line) -> None:
         connected.want("small", b"small")

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -81,6 +82,19 @@ class TestWriting:
     def test_a_full_disk_is_told_apart_from_other_faults(self, disk: Disk) -> None:
         with pytest.raises(DiskFullError, match=r"cannot append to /dev/full: No space left on device"):
             disk.append(FULL, b"x")
+
+    def test_of_what_does_not_fit_nothing_is_added(self, disk: Disk, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        disk.append(path, b"x" * 90 + b"\n")
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+        try:
+            with pytest.raises(DiskFullError, match="cannot append to"):
+                disk.append(path, b"y" * 90 + b"\n")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+        assert path.read_bytes() == b"x" * 90 + b"\n"
 
     @pytest.mark.parametrize(("number", "kind"), [(errno.EDQUOT, DiskFullError), (errno.EIO, StoreError)])
     def test_the_number_of_the_error_decides_its_kind(self, number: int, kind: type[StoreError]) -> None:

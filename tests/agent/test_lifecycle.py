@@ -2,9 +2,20 @@
 
 import pytest
 
-from edgeferry.agent.effects import Activate, Cancel, Collect, Fetch, Restore, Try, Unload, Verify
-from edgeferry.agent.events import Activated, Booted, Failed, Fetched, Happened, Noted, Restored, ServingStarted
-from edgeferry.agent.lifecycle import MAX_REFUSED, kept_blobs, next_deadline_ms
+from edgeferry.agent.effects import Activate, Cancel, Collect, Fetch, Load, Restore, Try, Unload, Verify
+from edgeferry.agent.events import (
+    Activated,
+    Booted,
+    Failed,
+    Fetched,
+    Happened,
+    Noted,
+    NotServed,
+    Restored,
+    ServingStarted,
+    Tick,
+)
+from edgeferry.agent.lifecycle import MAX_REFUSED, is_wanted, kept_blobs, next_deadline_ms
 from edgeferry.agent.state import Phase
 from edgeferry.wire.messages import EventKind, Outcome, Reason
 
@@ -143,6 +154,15 @@ class TestFailures:
 
         assert running.serving == {MODEL: 1}
         assert running.outcome() == (2, Outcome.FAILED, Reason.SELFTEST_MISMATCH)
+
+    def test_a_failed_activation_has_the_old_version_loaded_again(self, running: Device) -> None:
+        """Where memory holds one version alone, it was unloaded for the new one."""
+        running.wish(V2)
+        running.run_until(Phase.ACTIVATING)
+
+        effects = running.tell(Failed(V2.installed.deployment, problem()))
+
+        assert Load(MODEL, V1.installed) in effects
 
     def test_what_failed_is_not_tried_again(self, running: Device) -> None:
         running.failures[Try] = problem()
@@ -432,6 +452,90 @@ class TestRollingBack:
         assert running.state == before
 
 
+class TestBlame:
+    def test_a_crash_of_the_version_before_does_not_condemn_the_new_one(self, running: Device) -> None:
+        running.wish(V2)
+        running.run_until(Phase.ACTIVATING)
+
+        running.fault(proven=True, version=1)
+        running.run()
+
+        assert running.serving == {MODEL: 2}
+
+    def test_a_crash_of_the_candidate_is_not_counted_for_the_active_version(self, running: Device) -> None:
+        running.wish(V2)
+        running.run_until(Phase.ACTIVATING)
+
+        running.fault(proven=False, version=2)
+
+        assert running.state.models[MODEL].crashes == 0
+
+    def test_a_crash_of_a_version_that_goes_rolls_nothing_back(self, running: Device) -> None:
+        running.wish(V2)
+        running.run()
+
+        running.fault(proven=True, version=1)
+
+        assert running.phase() is Phase.WATCHING
+
+    def test_an_active_version_that_cannot_be_loaded_again_is_deployed_anew(self, running: Device) -> None:
+        running.serving.clear()
+
+        running.tell(NotServed(MODEL, V1.installed.deployment, problem(Reason.BLOB_MISMATCH)))
+        running.run()
+
+        assert running.serving == {MODEL: 1}
+        assert running.outcome() == (1, Outcome.ACTIVE, None)
+
+    def test_what_was_not_served_long_ago_changes_nothing(self, running: Device) -> None:
+        before = running.state
+
+        running.tell(NotServed(MODEL, V2.installed.deployment, problem(Reason.BLOB_MISMATCH)))
+
+        assert running.state == before
+
+    def test_a_clock_that_is_set_back_ends_a_watch(self, running: Device) -> None:
+        running.wish(V2)
+        running.run()
+
+        running.now_ms -= 1_000_000
+        running.tell(Tick())
+
+        assert running.phase() is None
+
+
+class TestDoingAgain:
+    def test_an_activation_is_done_again_while_it_is_due(self, running: Device) -> None:
+        running.wish(V2)
+        running.run_until(Phase.ACTIVATING)
+        (effect,) = running.pending
+
+        assert is_wanted(running.state, effect)
+        running.run()
+        assert not is_wanted(running.state, effect)
+
+    def test_going_back_is_done_again_while_it_is_due(self, running: Device) -> None:
+        running.wish(V2)
+        running.run()
+        running.fault(proven=True)
+        (effect,) = running.pending
+
+        assert is_wanted(running.state, effect)
+
+    def test_what_is_active_is_loaded_again_unless_it_has_changed(self, running: Device) -> None:
+        effect = Load(MODEL, V1.installed)
+
+        assert is_wanted(running.state, effect)
+        running.wish(V2)
+        running.run()
+        assert not is_wanted(running.state, effect)
+
+    def test_nothing_is_done_again_for_a_model_that_is_gone(self, running: Device) -> None:
+        running.wish()
+
+        assert not is_wanted(running.state, Load(MODEL, V1.installed))
+
+
 class TestKills:
     @pytest.mark.parametrize("phase", [*EFFECT_OF, Phase.WATCHING])
     def test_killed_in_any_phase_it_converges(self, running: Device, phase: Phase) -> None:
@@ -504,10 +608,11 @@ class TestKills:
         running.run()
         running.fault(proven=True)
 
-        running.restart_serving()
+        effects = running.restart_serving()
         running.run()
 
         assert running.serving == {MODEL: 1}
+        assert Load(MODEL, V2.installed) not in effects, "the version that goes is served again"
 
 
 class TestEvents:

@@ -5,10 +5,19 @@ from pathlib import Path
 import pytest
 
 from edgeferry.agent.effects import Activate, Cancel, Collect, Fetch, Load, Restore, Try, Unload, Verify
-from edgeferry.agent.events import Activated, Failed, Fetched, LifecycleEvent, Restored, TrialPassed, Verified
+from edgeferry.agent.events import (
+    Activated,
+    Failed,
+    Fetched,
+    LifecycleEvent,
+    NotServed,
+    Restored,
+    TrialPassed,
+    Verified,
+)
 from edgeferry.agent.fetching import BatchDone, BatchFailed, Fetcher
 from edgeferry.agent.following import installed_by
-from edgeferry.agent.performer import Lanes, Performer
+from edgeferry.agent.performer import Again, Lanes, Performer
 from edgeferry.agent.state import Installed
 from edgeferry.agent.store import Store
 from edgeferry.wire.blocks import BlockRequest
@@ -208,9 +217,18 @@ class TestServing:
     def test_a_lost_process_ends_nothing(self, bench: Bench, kind: type[Activate] | type[Restore]) -> None:
         bench.hands.is_lost = True
 
-        bench.performer.perform(kind("id", MODEL, bench.installed()))
+        effect = kind("id", MODEL, bench.installed())
+        bench.performer.perform(effect)
 
-        assert bench.serving.work() is None
+        assert bench.serving.work() == Again(effect)
+
+    def test_a_lost_process_is_asked_again_for_what_is_active(self, bench: Bench) -> None:
+        bench.hands.is_lost = True
+        effect = Load(MODEL, bench.installed())
+
+        bench.performer.perform(effect)
+
+        assert bench.serving.work() == Again(effect)
 
     def test_what_needs_the_process_waits_for_it(self, bench: Bench) -> None:
         target = bench.installed()
@@ -250,13 +268,24 @@ class TestServing:
         assert bench.serving.work() is None
         assert bench.hands.serving == {MODEL: 1}
 
-    def test_what_is_active_and_refused_is_in_the_log(self, bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    def test_what_is_active_and_refused_is_told(self, bench: Bench) -> None:
         bench.hands.refusal[1] = problem(Reason.MODEL_INVALID)
+        installed = bench.installed()
 
-        bench.performer.perform(Load(MODEL, bench.installed()))
-        bench.serving.work()
+        bench.performer.perform(Load(MODEL, installed))
 
-        assert f"cannot serve {MODEL} 1: simulated MODEL_INVALID" in caplog.text
+        assert bench.serving.work() == NotServed(MODEL, installed.deployment, problem(Reason.MODEL_INVALID))
+
+    def test_what_is_active_and_damaged_is_not_served(self, bench: Bench) -> None:
+        installed = bench.installed()
+        bench.store.blob_path(installed.model.sha256).write_bytes(b"x" * installed.model.size_bytes)
+
+        bench.performer.perform(Load(MODEL, installed))
+
+        told = bench.serving.work()
+        assert isinstance(told, NotServed)
+        assert told.problem.reason is Reason.BLOB_MISMATCH
+        assert bench.hands.serving == {}
 
     @pytest.mark.parametrize("is_lost", [False, True])
     def test_a_model_is_unloaded_or_gone_with_the_process(self, bench: Bench, *, is_lost: bool) -> None:

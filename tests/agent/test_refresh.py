@@ -46,7 +46,7 @@ class TestTheDoorbell:
         assert not refresh.is_idle
 
     def test_the_same_one_again_is_not_looked_at_again(self, looking: Refresh) -> None:
-        looking.ended()
+        looking.taken()
 
         assert looking.ring(ONE) is None
         assert looking.is_idle
@@ -54,8 +54,8 @@ class TestTheDoorbell:
     def test_one_that_comes_during_a_look_is_looked_at_after_it(self, looking: Refresh) -> None:
         assert looking.ring(TWO) is None
 
-        assert looking.ended() == Look(TWO, final=False)
-        assert looking.ended() is None
+        assert looking.taken() == Look(TWO, final=False)
+        assert looking.taken() is None
 
     def test_one_that_comes_during_a_look_that_lacks_something_takes_its_place(self, looking: Refresh) -> None:
         looking.ring(TWO)
@@ -66,7 +66,7 @@ class TestTheDoorbell:
         assert fetching.ring(TWO) == Look(TWO, final=False)
 
     def test_the_newest_one_is_looked_at_again_when_asked_for(self, looking: Refresh) -> None:
-        looking.ended()
+        looking.taken()
 
         assert looking.look_again() == Look(ONE, final=False)
 
@@ -124,7 +124,38 @@ class TestRoots:
 
         waiting.ring(TWO)
 
-        assert waiting.ended() == Look(TWO, final=False)
+        assert waiting.taken() == Look(TWO, final=False)
 
     def test_nothing_is_given_up_when_nothing_is_waited_for(self, fetching: Refresh) -> None:
         assert fetching.tick(1 << 40) is None
+
+
+class TestRefusals:
+    def test_what_was_interrupted_by_a_refused_one_goes_on(self, fetching: Refresh) -> None:
+        fetching.ring(TWO)
+
+        assert fetching.refused() == Look(ONE, final=False)
+
+    def test_a_refused_one_is_not_looked_at_again_and_again(self, fetching: Refresh) -> None:
+        fetching.ring(TWO)
+        fetching.refused()
+
+        assert fetching.refused() is None
+        assert fetching.is_idle
+
+    def test_one_that_came_in_between_goes_before_what_was_interrupted(self, fetching: Refresh) -> None:
+        fetching.ring(TWO)
+        fetching.ring(b"timestamp 3")
+
+        assert fetching.refused() == Look(b"timestamp 3", final=False)
+
+    def test_a_root_that_comes_after_a_refusal_is_reason_for_another_look(self, waiting: Refresh) -> None:
+        waiting.tick(ROOTS_PATIENCE_MS)
+        waiting.refused()
+
+        assert waiting.root_arrived() == Look(ONE, final=True)
+
+    def test_a_root_that_comes_after_all_is_well_is_none(self, looking: Refresh) -> None:
+        looking.taken()
+
+        assert looking.root_arrived() is None

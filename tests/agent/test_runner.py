@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgeferry.agent.errors import StoreError
+from edgeferry.agent.errors import AgentError, StoreError
 from edgeferry.agent.events import Happened
 from edgeferry.agent.inbox import Disconnected, Done
 from edgeferry.agent.lanes import LaneCrashedError
@@ -186,17 +186,15 @@ class TestObstacles:
         assert waiting_in(agent) is Reason.BLOB_MISMATCH
         assert agent.hands.serving == {}
 
-    def test_metadata_that_stays_wrong_is_refused_and_reported(self, fleet: Fleet, agent: SimulatedAgent) -> None:
+    def test_metadata_with_wrong_bytes_is_dropped_and_reported(self, fleet: Fleet, agent: SimulatedAgent) -> None:
         fleet.publish(fleet.artifact(1))
         for sha256, blob in fleet.blobs.items():
             fleet.lies[sha256] = bytes(len(blob))
 
         agent.run()
 
-        metadata = decode(State, agent.post.on(TopicKind.STATE)[-1]).metadata
-        assert metadata is not None
-        assert metadata.reason is Reason.BLOB_MISMATCH
-        assert EventKind.METADATA_REFUSED in [event.kind for event in agent.events()]
+        assert waiting_in(agent) is Reason.BLOB_MISMATCH
+        assert agent.hands.serving == {}
 
     def test_a_damaged_blob_of_metadata_is_fetched_anew(
         self, fleet: Fleet, updated: SimulatedAgent, boot: Boot
@@ -425,8 +423,9 @@ class TestTheServiceManager:
         assert told[0] == f"READY=1\nSTATUS=device {DEVICE}"
         assert "WATCHDOG=1" in told
 
-    def test_the_watchdog_is_not_fed_when_a_thread_has_died(self, memory_path: Path, manager: socket.socket) -> None:
-        assert "WATCHDOG=1" not in self.told(memory_path, manager, is_healthy=False)
+    def test_the_agent_ends_when_a_thread_has_died(self, memory_path: Path, manager: socket.socket) -> None:
+        with pytest.raises(AgentError, match="a thread of the agent has died"):
+            self.told(memory_path, manager, is_healthy=False)
 
 
 def test_the_newest_metadata_is_judged_again_every_hour(fleet: Fleet, agent: SimulatedAgent) -> None:

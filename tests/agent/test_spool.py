@@ -1,14 +1,15 @@
 """The event spool on a real disk."""
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from edgeferry.agent.errors import StoreError
+from edgeferry.agent.errors import DiskFullError, StoreError
 from edgeferry.agent.spool import MAX_SEGMENTS, SEGMENT_EVENTS, Spool
 from edgeferry.wire.messages import Event, EventKind
 
-from .disk_faults import FaultyDisk, Kill, Killed, Manner
+from .disk_faults import Fault, FaultyDisk, Kill, Killed, Manner
 
 
 def event(seq: int) -> Event:
@@ -124,16 +125,34 @@ def test_a_kill_in_the_first_line_of_a_segment_is_mended(memory_path: Path) -> N
     assert numbers(spool_in(memory_path)) == [1]
 
 
-def test_a_line_that_is_no_event_ends_its_segment(spool: Spool, memory_path: Path) -> None:
+def test_a_whole_line_that_is_no_event_is_skipped_told_and_kept(
+    spool: Spool, memory_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     spool.append(events(1, 3))
     (path,) = segments(memory_path)
     lines = path.read_bytes().split(b"\n")
-    path.write_bytes(b"\n".join([lines[0], b"damaged", lines[2], b""]))
+    damaged = b"\n".join([lines[0], b"damaged", lines[2], b""])
+    path.write_bytes(damaged)
+
+    again = spool_in(memory_path)
+
+    assert numbers(again) == [1, 3]
+    assert path.read_bytes() == damaged
+    assert f"{path}: lines that are no events, skipped and kept: 1" in caplog.text
+    again.append(events(4, 4))
+    assert numbers(spool_in(memory_path)) == [1, 3, 4]
+
+
+def test_a_line_that_was_cut_behind_a_damaged_one_is_removed(spool: Spool, memory_path: Path) -> None:
+    spool.append(events(1, 3))
+    (path,) = segments(memory_path)
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([lines[0], b"damaged", lines[2][:9]]))
 
     again = spool_in(memory_path)
 
     assert numbers(again) == [1]
-    assert path.read_bytes() == lines[0] + b"\n"
+    assert path.read_bytes() == lines[0] + b"\ndamaged\n"
 
 
 def test_a_segment_that_cannot_be_read_is_an_error_that_names_it(spool: Spool, memory_path: Path) -> None:
@@ -144,6 +163,17 @@ def test_a_segment_that_cannot_be_read_is_an_error_that_names_it(spool: Spool, m
 
     with pytest.raises(StoreError, match=f"cannot read {path}"):
         spool_in(memory_path)
+
+
+def test_events_that_found_no_room_come_again(memory_path: Path) -> None:
+    spool = spool_in(memory_path, FaultyDisk(Fault(1, errno.ENOSPC, once=True)))
+    with pytest.raises(DiskFullError):
+        spool.append(events(1, 2))
+    assert numbers(spool) == []
+
+    spool.append(events(1, 2))
+
+    assert numbers(spool) == [1, 2]
 
 
 class TestFull:

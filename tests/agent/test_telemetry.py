@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 
 from edgeferry.agent.telemetry import MachineSensors, ServingFigures, hardware
@@ -58,7 +59,50 @@ class TestMachine:
         assert not {"cpu_temp_c", "throttled", "serving_rss_bytes", "infer_total", "models"} & said.keys()
         assert None not in said.values()
 
-    @pytest.mark.parametrize(("text", "temp_c"), [("58200\n", 58.2), ("-5000\n", -5.0), ("broken\n", None)])
+    def test_a_machine_that_tells_nothing_of_itself_ends_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "nothing"))
+
+        telemetry = read(tmp_path)
+
+        assert (telemetry.uptime_s, telemetry.cpu_pct, telemetry.mem_pct, telemetry.agent_rss_bytes) == (None,) * 4
+        assert telemetry.disk_pct is not None
+
+    @pytest.mark.parametrize(
+        "error", [OSError("input/output error"), RuntimeError("no such file"), psutil.AccessDenied(), ValueError("x")]
+    )
+    @pytest.mark.parametrize(
+        ("sensor", "fields"),
+        [
+            ("virtual_memory", {"mem_pct", "mem_used_bytes", "mem_avail_bytes"}),
+            ("disk_usage", {"disk_pct", "disk_free_bytes"}),
+            ("net_io_counters", {"net_rx_bytes", "net_tx_bytes"}),
+            ("boot_time", {"uptime_s"}),
+            ("cpu_percent", {"cpu_pct"}),
+            ("cpu_freq", {"cpu_mhz"}),
+            ("Process", {"agent_rss_bytes"}),
+        ],
+    )
+    def test_a_sensor_that_fails_is_left_out_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sensor: str, fields: set[str], error: Exception
+    ) -> None:
+        whole = msgspec.json.decode(encode(read(tmp_path)))
+
+        def fail(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(psutil, sensor, fail)
+
+        said = msgspec.json.decode(encode(read(tmp_path)))
+        assert whole.keys() - said.keys() == fields & whole.keys()
+
+    def test_a_state_directory_that_is_gone_ends_nothing(self, tmp_path: Path) -> None:
+        assert MachineSensors(tmp_path / "gone").read(boot="cafe", interval_s=1.0, serving=None).disk_pct is None
+
+    @pytest.mark.parametrize(
+        ("text", "temp_c"), [("58200\n", 58.2), ("-5000\n", -5.0), ("broken\n", None), ("\u00b2", None)]
+    )
     def test_the_temperature_is_told_in_degrees(self, tmp_path: Path, text: str, temp_c: float | None) -> None:
         sensor(tmp_path, "sys/class/thermal/thermal_zone0/temp", text)
 
@@ -78,6 +122,11 @@ class TestMachine:
 class TestHardware:
     def test_every_machine_has_an_architecture_cores_and_memory(self, tmp_path: Path) -> None:
         assert set(hardware(root=tmp_path)) == {"arch", "cores", "memory_bytes"}
+
+    def test_what_it_does_not_tell_is_left_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "nothing"))
+
+        assert "memory_bytes" not in hardware(root=tmp_path)
 
     def test_a_board_says_its_model(self, tmp_path: Path) -> None:
         sensor(tmp_path, "proc/device-tree/model", "Raspberry Pi 4 Model B Rev 1.4\0")

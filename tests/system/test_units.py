@@ -49,3 +49,11 @@ def test_the_agent_is_watched_as_it_expects() -> None:
 
     assert service["Type"] == "notify"
     assert int(service["WatchdogSec"]) >= 30
+
+
+def test_the_agent_may_ask_whether_the_clock_is_synchronised() -> None:
+    """Without that, metadata would never be seen to expire."""
+    unit = (ROOT / "systemd" / "edgeferry-agent.service").read_text().splitlines()
+
+    assert "ProtectClock=yes" not in unit
+    assert "SystemCallFilter=adjtimex clock_adjtime" in unit

@@ -49,6 +49,8 @@ def of(kind: Any) -> st.SearchStrategy[Any]:
 def _limited(kind: Any, meta: Meta) -> st.SearchStrategy[Any]:
     if meta.pattern is not None:
         return st.from_regex(meta.pattern, fullmatch=True)
+    if kind is str:
+        return st.text(max_size=meta.max_length)
     if kind is int:
         return st.integers(int(meta.ge or 0), int(meta.le or 0))
     return of(kind)

@@ -80,6 +80,18 @@ def test_a_number_is_never_taken_for_a_truth_value_or_text() -> None:
             decode(Request, b'{"deadline_ms":' + wrong + b"}")
 
 
+@pytest.mark.parametrize("deadline_ms", ["-1", str(2**53 + 1), "9" * 400])
+def test_a_deadline_that_is_no_time_is_refused(deadline_ms: str) -> None:
+    with pytest.raises(WireError, match="deadline_ms"):
+        decode(Request, b'{"deadline_ms":' + deadline_ms.encode() + b"}")
+
+
+def test_the_id_of_a_request_is_short_because_the_answer_repeats_it() -> None:
+    assert decode(Request, encode(Request(id="x" * 128))).id == "x" * 128
+    with pytest.raises(WireError, match="length <= 128"):
+        decode(Request, encode(Request(id="x" * 129)))
+
+
 @pytest.mark.parametrize("module", sorted(WIRE.glob("*.py")), ids=lambda path: path.stem)
 def test_the_contract_is_pure(module: Path) -> None:
     allowed = {
