@@ -21,9 +21,7 @@ logger = logging.getLogger(__name__)
 
 MAX_EVENTS = 100
 ENVELOPE_BYTES = 4096  # of a response around its content
-PACKET_MARGIN_BYTES = (
-    64  # of a PUBLISH beside topic, correlation and payload: header, packet id and lengths (MQTT 5, 3.3)
-)
+PACKET_MARGIN_BYTES = 64  # of a PUBLISH beside topic, correlation and payload: header, id, lengths (MQTT 5, 3.3)
 
 
 @dataclass(frozen=True, slots=True)

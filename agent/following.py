@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from edgeferry.agent.errors import StoreError
 from edgeferry.agent.events import Happened, LifecycleEvent, Target, Wished
-from edgeferry.agent.fetching import Batch, Fetcher
+from edgeferry.agent.fetching import Batch, Fetcher, problem_of
 from edgeferry.agent.lanes import Lane
 from edgeferry.agent.refresh import FetchBlobs, Look, Refresh
 from edgeferry.agent.reporting import Standing
@@ -183,6 +184,8 @@ class Follower:
                 return Looked(truster.look(roots, look.timestamp, final=look.final))
             except TrustError as err:
                 return Looked(err.problem)
+            except StoreError as err:  # what cannot be saved must not be acted on
+                return Looked(problem_of(err))
 
         self._lane.submit(job)
 

@@ -20,6 +20,7 @@ wait in name order, and a deployment that is only being watched holds up nobody.
     ROLLING_BACK  Restored               (idle)         rolled_back     -
     the first 4   Failed                 (idle)         failed          -
     the first 3   another wish           (idle)         superseded      Cancel
+    (idle)        NotServed              FETCHING                       Fetch: what was active cannot be loaded again
 
 Rules
 1. The caller saves the state before it performs the effects: the save is the commit.

@@ -402,7 +402,10 @@ class Runner:
         kept = lifecycle.kept_blobs(self.state) | self._parts.follower.documents
         self._parts.store.collect(kept)
         active = {name: r.active.model.sha256 for name, r in self.state.models.items() if r.active}
-        self._parts.store.link_models(active)
+        try:
+            self._parts.store.link_models(active)
+        except DiskFullError as err:
+            logger.warning("the links for people are not up to date: %s", err)
 
     def _log_changes(self, before: AgentState) -> None:
         for name, record in self.state.models.items():

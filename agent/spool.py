@@ -14,6 +14,7 @@ from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
+from edgeferry.agent.errors import DiskFullError
 from edgeferry.agent.fsops import Disk, explained
 from edgeferry.wire.codec import WireError, decode, encode
 from edgeferry.wire.messages import Event
@@ -72,7 +73,10 @@ class Spool:
         """Note that a broker has taken every event up to ``seq``."""
         if seq > self.acknowledged_seq:
             self.acknowledged_seq = seq
-            self._disk.write(self._directory / "acknowledged", str(seq).encode())
+            try:
+                self._disk.write(self._directory / "acknowledged", str(seq).encode())
+            except DiskFullError as err:  # after a restart they are said again, and readers drop what they have
+                logger.warning("%s", err)
 
     def _segment_for(self, seq: int) -> int:
         newest = max(self._counts, default=None)

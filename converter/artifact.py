@@ -27,7 +27,7 @@ from edgeferry.wire.desired import (
     decode_manifest,
 )
 
-__all__ = ["Draft", "manifest_blob", "next_version", "write_version"]
+__all__ = ["Draft", "check_writable", "manifest_blob", "next_version", "write_version"]
 
 _MANIFEST = "artifact.json"
 _REPORT = "report.json"
@@ -61,6 +61,27 @@ def manifest_blob(role: str, path: Path) -> ManifestBlob:
         block_bytes=BLOCK_BYTES,
         block_sha256s=block_sha256s(blocks),
     )
+
+
+def check_writable(home: Path) -> None:
+    """Do nothing when versions can be written into ``home``, DIR/NAME, which may not exist.
+
+    It is tried for real, in a folder beside whatever is missing, so that nothing is left and nobody else's folder is
+    touched.
+
+    Raises:
+        ArtifactError: They cannot.
+    """
+    there = next(folder for folder in (home, *home.parents) if os.path.lexists(folder))
+    try:
+        with tempfile.TemporaryDirectory(prefix=".trial.", dir=there) as trial:
+            folder = trial / home.relative_to(there)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / _MANIFEST).write_bytes(b"{}")
+    except NotADirectoryError as err:
+        raise ArtifactError(f"{home}: cannot be written: {there} is a file; wanted a folder") from err
+    except OSError as err:
+        raise ArtifactError(f"{home}: cannot be written: {err.strerror or err}") from err
 
 
 def next_version(folder: Path) -> int:

@@ -21,9 +21,10 @@ from typing import Any
 
 from edgeferry.converter.errors import ChildError, ConverterError, error_named
 
-__all__ = ["DEFAULT_DEADLINE_S", "child_main", "report_step", "run_child"]
+__all__ = ["DEFAULT_DEADLINE_S", "MAX_DEADLINE_S", "child_main", "report_step", "run_child"]
 
 DEFAULT_DEADLINE_S = 3600.0
+MAX_DEADLINE_S = 7 * 24 * 3600.0  # a step that takes a week hangs; the system's timers end somewhere above
 
 _JOB = "job.json"
 _RESULT = "result.json"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from edgeferry.converter.child import MAX_DEADLINE_S
 from edgeferry.converter.errors import ConverterError, RequestError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["convert"]
 
+_MAX_VERSION = 2**53  # of wire.desired.Version, which is not quick to import
 _FILE = click.Path(path_type=Path)
 
 
@@ -27,7 +29,9 @@ _FILE = click.Path(path_type=Path)
 @click.argument("model", type=_FILE)
 @click.option("-p", "--profile", "profiles", multiple=True, required=True, help="Kind of device; may be repeated.")
 @click.option("--name", required=True, help="Name of the model on the devices.")
-@click.option("--model-version", type=click.IntRange(min=1), help="Version; the next one in DIR/NAME unless given.")
+@click.option(
+    "--model-version", type=click.IntRange(1, _MAX_VERSION), help="Version; the next one in DIR/NAME unless given."
+)
 @click.option("--calibration", type=_FILE, help=".npz with real samples; int8 learns its ranges from them.")
 @click.option("--evaluation", type=_FILE, help=".npz with held-out samples; those of --calibration unless given.")
 @click.option("--max-drop", type=float, default=0.01, show_default=True, help="Greatest allowed loss of accuracy.")
@@ -35,7 +39,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=1),
+    type=click.FloatRange(1, MAX_DEADLINE_S),
     default=3600,
     show_default=True,
     help="Seconds that one step may take.",

@@ -1,7 +1,7 @@
 """Every error that a user of the converter can meet; the message is fit to be shown as it is.
 
 ConverterError           exit 1
-+- RequestError          exit 2   what was asked for makes no sense: an unknown profile, int8 without samples
++- RequestError          exit 2   what was asked for makes no sense: an unknown profile, a file that is not there
 +- SourceError                    the model file cannot be read, or does not convert
 |  +- ConversionDiffersError      it converts, but the result computes something else
 +- SamplesError                   the samples are not usable, or do not fit the model

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeferry.converter.artifact import Draft, manifest_blob, next_version, write_version
+from edgeferry.converter.artifact import Draft, check_writable, manifest_blob, next_version, write_version
 from edgeferry.converter.errors import BudgetError, ConverterError
 from edgeferry.converter.formats.registry import Format, detect
 from edgeferry.converter.report import evaluation_summary, host, provenance, report
@@ -69,6 +69,7 @@ def convert(request: ConversionRequest, progress: Progress) -> Conversion:
         ConverterError: Anything else that a user can understand; see `errors`. Nothing was written.
     """
     check_request(request)
+    check_writable(request.output / request.name)
     source_format = detect(request.model)
     samples = _load_samples(request)
     try:

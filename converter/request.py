@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeferry.converter.child import DEFAULT_DEADLINE_S
+from edgeferry.converter.child import DEFAULT_DEADLINE_S, MAX_DEADLINE_S
 from edgeferry.converter.errors import RequestError
 from edgeferry.converter.schemes import SUPPORTED, Variant, needs_calibration, variants
 from edgeferry.device_profiles import DeviceProfile, Scheme
@@ -77,6 +77,8 @@ def check_request(request: ConversionRequest) -> None:
         raise RequestError(f"--name {request.name!r}: wanted 1 to 64 of a-z A-Z 0-9 _ - . and no dot at first")
     if not math.isfinite(request.max_drop) or not 0 <= request.max_drop <= 1:
         raise RequestError(f"--max-drop {request.max_drop:g}: wanted 0 to 1; 0.01 allows one sample of a hundred")
+    if not 1 <= request.deadline_s <= MAX_DEADLINE_S:  # NaN is not, either
+        raise RequestError(f"--timeout {request.deadline_s:g}: wanted 1 to {MAX_DEADLINE_S:.0f} seconds")
     names = [profile.name for profile in request.profiles]
     if not names or len(set(names)) != len(names):
         raise RequestError(f"profiles {', '.join(names) or 'none'}: wanted one or more, each once")

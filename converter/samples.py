@@ -4,8 +4,8 @@
 integer class labels, where there are any.
 """
 
+import stat
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeferry.converter.errors import SamplesError
+from edgeferry.converter.errors import RequestError, SamplesError
 from edgeferry.inference.quantization import DTYPES, is_quantized, quantize
 from edgeferry.wire.desired import TensorSpec
 
@@ -22,6 +22,7 @@ __all__ = ["Samples", "encode_sample"]
 
 _SINGLE = "x"
 _LABELS = "y"
+_REMEDY = "write one with numpy.savez(path, x=samples, y=labels)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Samples:
         """Return the samples in the file at ``path``; pickled objects in it are refused, never loaded.
 
         Raises:
+            RequestError: There is no file at ``path``.
             SamplesError: It cannot be read, or what it holds is not usable as samples of anything.
         """
         arrays = _read(path)
@@ -126,17 +128,29 @@ def encode_sample(
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
-    if path.is_dir() or not path.exists():
-        raise SamplesError(f"{path}: no such file; wanted samples in a .npz file")
+    _check_file(path)
     if not zipfile.is_zipfile(path):
-        raise SamplesError(f"{path}: is not a .npz file; write one with numpy.savez(path, x=samples, y=labels)")
+        raise SamplesError(f"{path}: is not a .npz file; {_REMEDY}")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as err:
+            members = {name: archive[name] for name in archive.files}
+    except Exception as err:  # of a damaged file numpy, zipfile and the decompressors raise a dozen kinds
         if "pickle" in str(err):
             raise SamplesError(f"{path}: holds Python objects; wanted arrays of numbers of equal shapes") from err
-        raise SamplesError(f"{path}: is damaged: {err}") from err
+        raise SamplesError(f"{path}: is damaged: {err or type(err).__name__}") from err
+    others = [name for name, member in members.items() if not isinstance(member, np.ndarray)]
+    if others:  # numpy gives the bytes of what is no array
+        raise SamplesError(f"{path}: is no .npz file but a zip file with {_listed(others)}; {_REMEDY}")
+    return members
+
+
+def _check_file(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except OSError as err:
+        raise RequestError(f"{path}: {err.strerror}; wanted samples in a .npz file") from err
+    if stat.S_ISDIR(mode):
+        raise RequestError(f"{path}: is a folder; wanted samples in a .npz file")
 
 
 def _check_numbers(path: Path, name: str, array: NDArray[Any]) -> None:

@@ -9,11 +9,8 @@ from pathlib import Path
 
 from edgeferry.converter.arrays import read_arrays
 from edgeferry.converter.child import run_child
-from edgeferry.converter.errors import (
-    ConversionDiffersError,
-    ConverterError,
-)
-from edgeferry.converter.evaluate import classes_of, evaluate, largest_difference
+from edgeferry.converter.errors import ConversionDiffersError, ConverterError
+from edgeferry.converter.evaluate import evaluate, largest_difference
 from edgeferry.converter.formats.registry import Format
 from edgeferry.converter.measure import Measurement, measure, parse_specs
 from edgeferry.converter.quantize import quantize
@@ -61,9 +58,9 @@ class Workshop:
         self._progress(f"converting {name} to TensorFlow Lite")
         job = {
             "format": source_format.name,
-            "model": _absolute(self._request.model),
-            "samples": _absolute(self._samples.path),
-            "calibration": _absolute(self._request.calibration),
+            "model": str(self._request.model),
+            "samples": str(self._samples.path),
+            "calibration": self._request.calibration and str(self._request.calibration),
             "compared": _COMPARED_SAMPLES,
         }
         deadline_s = self._request.deadline_s
@@ -74,8 +71,6 @@ class Workshop:
         inputs = parse_specs(result["inputs"])
         measurement = self._measure(Variant(Scheme.FLOAT32), folder / "float.tflite", inputs)
         self._compare(folder / "source", measurement)
-        if self._samples.labels is not None:
-            self._samples.check_labels(classes_of(measurement.results))
         return self._made(Variant(Scheme.FLOAT32), folder / "float.tflite", measurement, measurement)
 
     def make(self, variant: Variant, float_model: Made) -> Made | Unavailable:
@@ -123,7 +118,3 @@ class Workshop:
                 f"{self._request.model.name} converts, but the result computes something else: {difference.sentence}; "
                 "export it as a SavedModel and convert that, or replace what its last layers do"
             )
-
-
-def _absolute(path: Path | None) -> str | None:
-    return None if path is None else str(path.absolute())

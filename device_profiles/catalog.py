@@ -56,7 +56,7 @@ def load_profile(name_or_path: str) -> DeviceProfile:
 def _built_in(name: str) -> Path:
     names = profile_names()
     if name not in names:
-        raise ProfileError(f"profile {name!r} is not known{suggestion(name, names)}; or give the path of a YAML file")
+        raise ProfileError(f"profile {name!r} is neither known nor the path of a YAML file{suggestion(name, names)}")
     return _FOLDER / f"{name}.yaml"
 
 

@@ -5,6 +5,7 @@ a change of the passwords replaces the child on the same port; everybody connect
 knows passwords but no access rules, and forgets what was retained when it ends: a real fleet takes mosquitto or EMQX.
 """
 
+import ipaddress
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -14,10 +15,17 @@ from threading import Event
 
 import iotcore
 
-from edgeferry.fleet.errors import FleetError
+from edgeferry.fleet.errors import FleetError, UsageError
 from edgeferry.fleet.files import PRIVATE, write_atomically
 
-__all__ = ["BrokerAddress", "BrokerFailedError", "EmbeddedBroker", "keep_running", "rumqttd_config"]
+__all__ = [
+    "BrokerAddress",
+    "BrokerFailedError",
+    "EmbeddedBroker",
+    "keep_running",
+    "listening_address",
+    "rumqttd_config",
+]
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +54,21 @@ class BrokerAddress:
         """Return the URL that reaches it, from this machine at least."""
         host = "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 - compared, not bound
         return f"mqtt://{host}:{self.port}"
+
+
+def listening_address(host: str, port: int) -> BrokerAddress:
+    """Return the address to listen on.
+
+    Raises:
+        UsageError: ``host`` is no IPv4 address; iotcore cannot tell whether a listener on IPv6 has started.
+    """
+    try:
+        return BrokerAddress(str(ipaddress.IPv4Address("127.0.0.1" if host == "localhost" else host)), port)
+    except ValueError as err:
+        raise UsageError(
+            f"the embedded broker cannot listen on {host!r}; wanted an IPv4 address of this machine: name one with "
+            "--host, 127.0.0.1 for this machine only or 0.0.0.0 for all of its addresses"
+        ) from err
 
 
 def rumqttd_config(address: BrokerAddress, passwords: Mapping[str, str]) -> str:

@@ -1,7 +1,8 @@
 """Inference on a device over MQTT: an array in, arrays out, and how long it took.
 
 Decides how samples become requests of the Open Inference Protocol (one sample each, binary) and how many are on their
-way at a time. Nothing is asked twice: an answer that does not come in time is a failure, and is counted.
+way at a time. What a busy device refuses is asked again within its time-out; an answer that does not come in time is
+a failure, and is counted.
 """
 
 import math
@@ -18,13 +19,14 @@ from edgeferry.fleet.monitor.view import told
 from edgeferry.fleet.operator import Operator, Received
 from edgeferry.wire.codec import MAX_MESSAGE_BYTES, WireError, decode
 from edgeferry.wire.desired import TensorSpec
-from edgeferry.wire.messages import Response
+from edgeferry.wire.messages import Reason, Response
 from edgeferry.wire.tensors import TensorBytes, decode_response, encode_request, pack_mqtt, unpack_mqtt
 from edgeferry.wire.topics import Topics
 
 __all__ = ["Answer", "InferenceReport", "InferenceRun", "answer_from", "requests_from"]
 
 MAX_HEADER_BYTES = 64 * 1024
+_BUSY_PAUSE_S = 0.1  # a device's queue is that much shorter then
 _DTYPES: Mapping[str, np.dtype[np.generic]] = {
     "BOOL": np.dtype("?"),
     "UINT8": np.dtype("u1"),
@@ -83,12 +85,14 @@ class Answer:
 
     Attributes:
         problem: Why there are no outputs; empty when there are.
+        is_busy: True when the device would take the same request later.
     """
 
     request_id: str
     outputs: Mapping[str, np.ndarray] = field(default_factory=dict)
     version: str = ""
     problem: str = ""
+    is_busy: bool = False
 
 
 def answer_from(payload: bytes, correlation: bytes) -> Answer:
@@ -102,7 +106,9 @@ def answer_from(payload: bytes, correlation: bytes) -> Answer:
         response = decode(Response, payload)
         if response.error is None:
             raise WireError("inference: an answer without outputs and without an error")
-        return Answer(correlation.decode(errors="replace") or response.id, problem=told(response.error))
+        request_id = correlation.decode(errors="replace") or response.id
+        is_busy = response.error.reason == Reason.BUSY
+        return Answer(request_id, problem=told(response.error), is_busy=is_busy)
     header, tensors = decode_response(*binary, max_header_bytes=MAX_HEADER_BYTES)
     outputs = {tensor.name: _array(tensor) for tensor in tensors}
     return Answer(correlation.decode(errors="replace") or header.id, outputs, header.model_version)
@@ -120,7 +126,7 @@ class InferenceReport:
 
     Attributes:
         answers: By number of the sample; failed ones are missing.
-        latencies_ms: From sending to receiving, of what was answered with outputs.
+        latencies_ms: From first sending to receiving, of what was answered with outputs.
         problems: Why, by number of the sample, for the others.
     """
 
@@ -155,6 +161,23 @@ class InferenceReport:
         return len(self.answers) / self.elapsed_s if self.elapsed_s else 0.0
 
 
+@dataclass(slots=True)
+class _Question:
+    """A request that has no answer yet; times are of the monotonic clock.
+
+    Attributes:
+        deadline: After which it has failed.
+        again_at: When to send it again; infinite while an answer may come.
+        refusal: What a busy device said last.
+    """
+
+    tensor: TensorBytes
+    asked_at: float
+    deadline: float
+    again_at: float = math.inf
+    refusal: str = ""
+
+
 class InferenceRun:
     """Sends requests to one device and gathers the answers.
 
@@ -176,7 +199,7 @@ class InferenceRun:
         self._timeout_s = timeout_s
         self._concurrency = concurrency
         self._run_id = secrets.token_hex(4)
-        self._sent_at: dict[int, float] = {}
+        self._questions: dict[int, _Question] = {}
 
     def run(
         self, tensors: Sequence[TensorBytes], on_progress: Callable[[int], None] = lambda _: None
@@ -191,41 +214,59 @@ class InferenceRun:
         report = InferenceReport(len(tensors))
         waiting = deque(enumerate(tensors))
         began = time.monotonic()
-        while waiting or self._sent_at:
-            while waiting and len(self._sent_at) < self._concurrency:
-                self._send(*waiting.popleft())
+        while waiting or self._questions:
+            while waiting and len(self._questions) < self._concurrency:
+                self._ask(*waiting.popleft())
+            self._ask_again()
             self._gather(report)
-            on_progress(len(tensors) - len(waiting) - len(self._sent_at))
+            on_progress(len(tensors) - len(waiting) - len(self._questions))
         report.elapsed_s = time.monotonic() - began
         return report
 
-    def _send(self, number: int, tensor: TensorBytes) -> None:
+    def _ask(self, number: int, tensor: TensorBytes) -> None:
+        asked_at = time.monotonic()
+        self._questions[number] = _Question(tensor, asked_at, asked_at + self._timeout_s)
+        self._send(number, tensor, self._timeout_s)
+
+    def _ask_again(self) -> None:
+        """Send again what a busy device has refused a moment ago."""
+        now = time.monotonic()
+        for number, question in self._questions.items():
+            if question.again_at <= now < question.deadline:
+                question.again_at = math.inf
+                self._send(number, question.tensor, question.deadline - now)
+
+    def _send(self, number: int, tensor: TensorBytes, left_s: float) -> None:
         request_id = f"{self._run_id}-{number}"
-        in_body = {} if self._operator.speaks_mqtt5 else self._parameters(request_id)
+        in_body = {} if self._operator.speaks_mqtt5 else self._parameters(request_id, left_s)
         payload = pack_mqtt(*encode_request([tensor], request_id=request_id, parameters=in_body))
-        self._sent_at[number] = time.monotonic()
         self._operator.publish(
             self._topic,
             payload,
             response_topic=self._reply_to,
             correlation=request_id.encode(),
-            expiry_s=math.ceil(self._timeout_s),
+            expiry_s=math.ceil(left_s),
         )
 
-    def _parameters(self, request_id: str) -> dict[str, str | int]:
-        deadline_ms = int((time.time() + self._timeout_s) * 1000)
+    def _parameters(self, request_id: str, left_s: float) -> dict[str, str | int]:
+        deadline_ms = int((time.time() + left_s) * 1000)
         return {"reply_to": self._reply_to, "id": request_id, "deadline_ms": deadline_ms}
 
     def _gather(self, report: InferenceReport) -> None:
-        """Wait for the next answer, or until the oldest request is overdue."""
-        oldest = min(self._sent_at.values())
-        message = self._operator.receive(oldest + self._timeout_s - time.monotonic())
+        """Wait for the next answer, or until a request is overdue or to be sent again."""
+        until = min(min(question.deadline, question.again_at) for question in self._questions.values())
+        message = self._operator.receive(until - time.monotonic())
         if isinstance(message, Received) and message.topic == self._reply_to:
             self._take(message, report)
-        overdue = [n for n, sent_at in self._sent_at.items() if time.monotonic() - sent_at >= self._timeout_s]
-        for number in overdue:
-            del self._sent_at[number]
-            report.problems[number] = f"no answer within {self._timeout_s:g} s"
+        now = time.monotonic()
+        overdue = {number: question for number, question in self._questions.items() if question.deadline <= now}
+        for number, question in overdue.items():
+            del self._questions[number]
+            report.problems[number] = (
+                f"{question.refusal}, asked again for {self._timeout_s:g} s"
+                if question.refusal
+                else f"no answer within {self._timeout_s:g} s"
+            )
 
     def _take(self, message: Received, report: InferenceReport) -> None:
         try:
@@ -233,15 +274,19 @@ class InferenceRun:
         except WireError as err:
             raise FleetError(f"the device answered with something else: {err}") from err
         run_id, _, number = answer.request_id.rpartition("-")
-        if run_id != self._run_id or not number.isdecimal() or int(number) not in self._sent_at:
+        if run_id != self._run_id or not number.isdecimal() or int(number) not in self._questions:
             return  # too late, or of another run
-        sent_at = self._sent_at.pop(int(number))
+        if answer.is_busy:
+            question = self._questions[int(number)]
+            question.refusal, question.again_at = answer.problem, time.monotonic() + _BUSY_PAUSE_S
+            return
+        question = self._questions.pop(int(number))
         if answer.problem:
             report.problems[int(number)] = answer.problem
             return
         report.answers[int(number)] = answer.outputs
         report.versions.add(answer.version)
-        report.latencies_ms.append((message.received_at - sent_at) * 1000)
+        report.latencies_ms.append((message.received_at - question.asked_at) * 1000)
 
 
 def refuse_what_is_too_large(tensor: TensorBytes, limit_bytes: int) -> None:

@@ -205,11 +205,16 @@ def _checked(device: Device) -> Device:
         check_name(device.profile, what="profile")
         for group in device.groups:
             check_id(group, what="group")
+            _refuse_everyone(group, what="group")
     except WireError as err:
         raise UsageError(str(err)) from err
-    if device.id == EVERYONE:
-        raise UsageError(f"device id {EVERYONE!r} means every device; choose another one")
+    _refuse_everyone(device.id, what="device id")
     return device
+
+
+def _refuse_everyone(name: str, *, what: str) -> None:
+    if name == EVERYONE:
+        raise UsageError(f"{what} {EVERYONE!r} means every device; choose another one")
 
 
 def _check_free(present: Device | None, device: Device, *, replace: bool) -> None:

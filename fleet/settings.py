@@ -32,15 +32,19 @@ __all__ = [
     "FleetSettings",
     "Passwords",
     "SettingsError",
+    "check_ca",
     "default_fleet_dir",
     "load_settings",
     "parse_broker_url",
+    "parse_password",
     "save_settings",
 ]
 
 DEFAULT_BROKER = "mqtt://127.0.0.1:1883"
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _FILE = "fleet.yaml"
+_WANTED = "write for example `broker: mqtt://HOST:1883`, or restore the file from a backup"
+_MAX_PASSWORD_BYTES = 65_535  # MQTT 5, 3.1.3.6
 
 
 class SettingsError(ConfigurationError):
@@ -145,13 +149,24 @@ def load_settings(fleet_dir: Path) -> FleetSettings:
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as err:
-        raise SettingsError(f"{path}: is not YAML: {err}") from err
+        raise SettingsError(_not_yaml(path, text, err)) from err
     return _parse(data, path)
+
+
+def _not_yaml(path: Path, text: str, err: yaml.YAMLError) -> str:
+    """Return in one line what PyYAML says in several."""
+    if isinstance(err, yaml.MarkedYAMLError) and err.problem_mark is not None:
+        line, problem = err.problem_mark.line + 1, err.problem
+    else:  # a character that YAML does not allow; only this error has a position and a reason
+        line = text.count("\n", 0, getattr(err, "position", 0)) + 1
+        problem = getattr(err, "reason", "")
+    return f"{path}:{line}: is not YAML: {problem or 'cannot be parsed'}; correct the line, {_WANTED}"
 
 
 def _parse(data: Any, path: Path) -> FleetSettings:
     if not isinstance(data, dict):
-        raise SettingsError(f"{path}: holds {type(data).__name__}, wanted keys and values")
+        found = "is empty" if data is None else f"holds {type(data).__name__}"
+        raise SettingsError(f"{path}: {found}, wanted keys and values: {_WANTED}")
     known = [field.name for field in fields(FleetSettings)]
     for key in data:
         if key not in known:
@@ -176,6 +191,36 @@ def save_settings(fleet_dir: Path, settings: FleetSettings) -> None:
     write_atomically(fleet_dir / _FILE, text.encode())
 
 
+def parse_password(data: bytes) -> str:
+    """Return the password in a file that holds nothing else: one line, with or without its end.
+
+    Raises:
+        SettingsError: There is none, there are several lines, or it is not text.
+    """
+    wanted = "wanted one line with the password"
+    try:
+        password = data.decode().rstrip("\r\n")
+    except UnicodeDecodeError as err:
+        raise SettingsError(f"the password file is not text; {wanted}") from err
+    if not password.strip():
+        raise SettingsError(f"the password file is empty; {wanted}")
+    if len(data) > _MAX_PASSWORD_BYTES or not password.isprintable():
+        raise SettingsError(f"the password file holds several lines, or what cannot be typed; {wanted}")
+    return password
+
+
+def check_ca(pem: str) -> None:
+    """Do nothing when ``pem`` is a certificate.
+
+    Raises:
+        SettingsError: It is none.
+    """
+    try:
+        ssl.create_default_context(cadata=pem or "empty")
+    except (ssl.SSLError, TypeError, ValueError) as err:  # TypeError: other characters than ASCII's
+        raise SettingsError(f"the certificate of the broker's authority cannot be used: {err}; wanted PEM") from err
+
+
 class Passwords:
     """The passwords at the broker, by user name, in ``secrets/passwords.json``."""
 
@@ -197,10 +242,7 @@ class Passwords:
         Raises:
             SettingsError: It is not a certificate.
         """
-        try:
-            ssl.create_default_context(cadata=pem or "empty")
-        except (ssl.SSLError, ValueError) as err:
-            raise SettingsError(f"the certificate of the broker's authority cannot be used: {err}; wanted PEM") from err
+        check_ca(pem)
         make_folder(self._path.parent, mode=0o700)
         write_atomically(self.ca_file, pem.encode())
 

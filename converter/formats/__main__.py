@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edgeferry.converter.arrays import write_arrays
 from edgeferry.converter.child import child_main, report_step
 from edgeferry.converter.errors import SourceError
+from edgeferry.converter.evaluate import classes_of
 from edgeferry.converter.formats.registry import FORMATS
 from edgeferry.converter.formats.source import Source, fixed_shapes
 from edgeferry.converter.samples import Samples
@@ -33,12 +34,15 @@ def _convert(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     report_step(folder, f"loading {path.name}")
     module = importlib.import_module(next(known.module for known in FORMATS if known.name == job["format"]))
     source: Source = module.load(path)
-    samples = Samples.load(Path(job["samples"])).bind(source.inputs)
+    loaded = Samples.load(Path(job["samples"]))
+    samples = loaded.bind(source.inputs)
     if job["calibration"]:  # said now, not after the conversion
         Samples.load(Path(job["calibration"])).bind(source.inputs)
     shapes = fixed_shapes(source.inputs, samples)
     report_step(folder, f"running {path.name} as it is")
     outputs = _run(source, samples, job["compared"])
+    if loaded.labels is not None:
+        loaded.check_labels(classes_of(outputs))
     write_arrays(folder / "source", outputs)
     report_step(folder, f"converting {path.name} to TensorFlow Lite")
     model = folder / "float.tflite"

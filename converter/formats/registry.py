@@ -1,14 +1,17 @@
 """Which formats there are, and which one a path holds: told by name and first bytes, without loading anything."""
 
+import zipfile
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from edgeferry.converter.errors import SourceError
+from edgeferry.converter.errors import RequestError, SourceError
 
 __all__ = ["FORMATS", "Format", "FormatName", "detect"]
 
 _HEAD_BYTES = 16
+_KERAS_CONFIG = "config.json"
+_NAMED_MEMBERS = 3
 
 
 class FormatName(StrEnum):
@@ -55,12 +58,15 @@ def detect(path: Path) -> Format:
     """Return the format of the model at ``path``.
 
     Raises:
-        SourceError: Nothing is there, or nothing that is known.
+        RequestError: Nothing is there.
+        SourceError: Nothing that is known.
     """
+    try:
+        path.stat()
+    except OSError as err:
+        raise RequestError(f"{path}: {err.strerror}; wanted a model file or a SavedModel") from err
     if path.is_dir():
         return _detect_folder(path)
-    if not path.exists():
-        raise SourceError(f"{path}: no such file or folder")
     known = _BY_SUFFIX.get(path.suffix.lower())
     if known is None:
         wanted = ", ".join(_BY_SUFFIX)
@@ -68,6 +74,8 @@ def detect(path: Path) -> Format:
     head = _head(path)
     if head[known.magic_at :][: len(known.magic)] != known.magic:
         raise SourceError(f"{path}: is not a {known.title}: it begins with {head!r}; it may be cut off or misnamed")
+    if known.name is FormatName.KERAS:
+        _check_keras(path)
     return known
 
 
@@ -75,6 +83,19 @@ def _detect_folder(path: Path) -> Format:
     if (path / "saved_model.pb").is_file():
         return _SAVED_MODEL
     raise SourceError(f"{path}: is a folder without saved_model.pb; wanted a SavedModel, or the path of a model file")
+
+
+def _check_keras(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.namelist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as err:
+        raise SourceError(
+            f"{path}: is a damaged Keras 3 model, probably cut off ({err}); copy or save it anew"
+        ) from err
+    if _KERAS_CONFIG not in members:
+        found = ", ".join(members[:_NAMED_MEMBERS]) or "nothing"
+        raise SourceError(f"{path}: is a zip file with {found}; wanted a Keras 3 model, which has {_KERAS_CONFIG}")
 
 
 def _head(path: Path) -> bytes:

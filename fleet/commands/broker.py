@@ -7,13 +7,13 @@ from threading import Event
 
 import click
 
-from edgeferry.fleet.broker import BrokerAddress, EmbeddedBroker, keep_running
+from edgeferry.fleet.broker import BrokerAddress, EmbeddedBroker, keep_running, listening_address
 from edgeferry.fleet.errors import FleetError
 from edgeferry.fleet.operator import Operator
 from edgeferry.fleet.rendering import hint, print_json
 from edgeferry.fleet.repository import Repository
 from edgeferry.fleet.session import Session, fleet_command
-from edgeferry.fleet.settings import BrokerUrl, Passwords, SettingsError, parse_broker_url
+from edgeferry.fleet.settings import Passwords, SettingsError, parse_broker_url
 from edgeferry.fleet.watch import say_metadata
 
 __all__ = ["broker"]
@@ -39,14 +39,15 @@ def run(session: Session, host: str | None, port: int | None) -> None:
     """
     session.repository()  # told before a port is opened
     url = parse_broker_url(session.settings().broker)
-    address = BrokerAddress(host or _address_of(url), port or url.port)
+    address = listening_address(host or url.host, port or url.port)
     embedded = EmbeddedBroker(address, session.fleet_dir / "secrets" / "broker.toml")
     keep_running(
         embedded,
         _LastGood(session.passwords()).load,
         stop=_stop_at_a_signal(),
-        on_started=lambda: _greet(session, address),
+        on_started=_Greeting(session, address),
     )
+    hint("broker ended")
 
 
 class _LastGood:
@@ -64,10 +65,6 @@ class _LastGood:
         return self._last
 
 
-def _address_of(url: BrokerUrl) -> str:
-    return "127.0.0.1" if url.host == "localhost" else url.host
-
-
 def _stop_at_a_signal() -> Event:
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -75,13 +72,31 @@ def _stop_at_a_signal() -> Event:
     return stop
 
 
-def _greet(session: Session, address: BrokerAddress) -> None:
-    """Tell the new broker the signed metadata, which its predecessor took with it."""
+class _Greeting:
+    """What follows each start of the broker; the person is told of the first only."""
+
+    def __init__(self, session: Session, address: BrokerAddress) -> None:
+        self._session = session
+        self._address = address
+        self._is_announced = False
+
+    def __call__(self) -> None:
+        if not self._is_announced:
+            _announce(self._session, self._address)
+            self._is_announced = True
+        _say_metadata(self._session, self._address)
+
+
+def _announce(session: Session, address: BrokerAddress) -> None:
     if session.as_json:
         print_json({"broker": address.url})
     else:
         click.echo(f"broker listening on {address.url}")
         hint("press Ctrl-C to stop it")
+
+
+def _say_metadata(session: Session, address: BrokerAddress) -> None:
+    """Tell the new broker the signed metadata, which its predecessor took with it."""
     repository = Repository.open(session.fleet_dir)
     url = parse_broker_url(address.url)
     try:

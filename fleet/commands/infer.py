@@ -13,10 +13,13 @@ from rich.progress import Progress
 from edgeferry.fleet.errors import UsageError
 from edgeferry.fleet.infer import InferenceReport, InferenceRun, refuse_what_is_too_large, requests_from
 from edgeferry.fleet.monitor.view import DeviceView, Liveness
+from edgeferry.fleet.options import FiniteRange
+from edgeferry.fleet.outputs import check_can_write, check_holds, write_outputs
 from edgeferry.fleet.rendering import hint, print_json
 from edgeferry.fleet.repository import Repository
 from edgeferry.fleet.session import Session, fleet_command, now_s
 from edgeferry.wire.desired import STABLE, ArtifactManifest
+from edgeferry.wire.tensors import TensorBytes
 
 __all__ = ["infer"]
 
@@ -40,7 +43,14 @@ __all__ = ["infer"]
     help="Where the output goes; .npz for several.",
 )
 @click.option("--concurrency", type=click.IntRange(1, 64), default=4, show_default=True, help="Requests on their way.")
-@click.option("--timeout", "timeout_s", default=10.0, show_default=True, help="Seconds that one answer may take.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=FiniteRange(min=0.1, max=3600),
+    default=10.0,
+    show_default=True,
+    help="Seconds that one answer may take.",
+)
 @fleet_command
 def infer(
     session: Session,
@@ -58,18 +68,25 @@ def infer(
     """
     repository = session.repository()
     repository.inventory.device(device)
+    if output_file:
+        check_can_write(output_file)
     x = _read_array(input_file)
     with session.watch() as watch:
         view = watch.collect(device).get(device)
         manifest = _manifest(repository, view, model)
-        tensors = requests_from(x, manifest.inputs[0])
+        if output_file:
+            check_holds(output_file, [spec.name for spec in manifest.outputs])
+        tensors = _requests(x, manifest, input_file)
         refuse_what_is_too_large(tensors[0], view.info.max_packet_bytes if view.info else 0)
         run = InferenceRun(
             watch.operator, session.topics(), device, model, timeout_s=timeout_s, concurrency=concurrency
         )
         with _progress(len(tensors), f"{model} on {device}") as show:
             report = run.run(tensors, show)
-    _write(report, output_file)
+    outputs = report.outputs()
+    if output_file:
+        write_outputs(output_file, outputs)
+        hint(f"outputs written to {output_file}")
     _print(session, report, manifest)
 
 
@@ -91,6 +108,13 @@ def _read_array(path: Path) -> np.ndarray:
     return array
 
 
+def _requests(x: np.ndarray, manifest: ArtifactManifest, path: Path) -> list[TensorBytes]:
+    try:
+        return requests_from(x, manifest.inputs[0])
+    except UsageError as err:
+        raise UsageError(f"{path}: {err}") from err
+
+
 def _manifest(repository: Repository, view: DeviceView, model: str) -> ArtifactManifest:
     """Return the manifest of the version that answers on the device."""
     if view.liveness(now_s()) in (Liveness.OFFLINE, Liveness.UNKNOWN):
@@ -106,18 +130,6 @@ def _manifest(repository: Repository, view: DeviceView, model: str) -> ArtifactM
         names = ", ".join(spec.name for spec in manifest.inputs)
         raise UsageError(f"{model} has the inputs {names}; infer sends one. Use the device's REST endpoint")
     return manifest
-
-
-def _write(report: InferenceReport, path: Path | None) -> None:
-    outputs = report.outputs()
-    if path is None:
-        return
-    with path.open("wb") as file:
-        if path.suffix == ".npz" or len(outputs) > 1:
-            np.savez(file, **outputs)  # type: ignore[arg-type]  # an output may be called anything but allow_pickle
-        else:
-            np.save(file, next(iter(outputs.values())))
-    hint(f"outputs written to {path}")
 
 
 def _print(session: Session, report: InferenceReport, manifest: ArtifactManifest) -> None:

@@ -8,7 +8,14 @@ from edgeferry.fleet.errors import ConfigurationError
 from edgeferry.fleet.rendering import hint, print_json
 from edgeferry.fleet.repository import Repository
 from edgeferry.fleet.session import Session, fleet_command, now, usage_checked
-from edgeferry.fleet.settings import FleetSettings, Passwords, parse_broker_url, save_settings
+from edgeferry.fleet.settings import (
+    FleetSettings,
+    Passwords,
+    check_ca,
+    parse_broker_url,
+    parse_password,
+    save_settings,
+)
 from edgeferry.wire.topics import DEFAULT_ROOT, check_id, check_root
 
 __all__ = ["init"]
@@ -18,9 +25,12 @@ __all__ = ["init"]
 @fleet_command
 @click.option("--operator", default="operator", show_default=True, metavar="USER", help="Your user name at the broker.")
 @click.option(
-    "--password-file", type=click.File(), metavar="FILE", help="Your password at the broker, `-` for standard input."
+    "--password-file",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="Your password at the broker, `-` for standard input.",
 )
-@click.option("--ca-file", type=click.File(), metavar="FILE", help="Certificate (PEM) that signed the broker's.")
+@click.option("--ca-file", type=click.File("rb"), metavar="FILE", help="Certificate (PEM) that signed the broker's.")
 @click.option(
     "--device-broker",
     "device_brokers",
@@ -33,8 +43,8 @@ def init(
     session: Session,
     *,
     operator: str,
-    password_file: IO[str] | None,
-    ca_file: IO[str] | None,
+    password_file: IO[bytes] | None,
+    ca_file: IO[bytes] | None,
     device_brokers: tuple[str, ...],
     topic_root: str,
 ) -> None:
@@ -69,10 +79,17 @@ def _is_made(session: Session) -> bool:
     return True
 
 
-def _keep_secrets(passwords: Passwords, operator: str, password: IO[str] | None, ca: IO[str] | None) -> None:
-    if password is not None:
-        passwords.put(operator, password.read().strip())
+def _keep_secrets(
+    passwords: Passwords, operator: str, password_file: IO[bytes] | None, ca_file: IO[bytes] | None
+) -> None:
+    """Keep what the files hold, or nothing when one of them cannot be used."""
+    password = parse_password(password_file.read()) if password_file else ""
+    pem = ca_file.read().decode(errors="replace") if ca_file else ""  # what is no text is no certificate either
+    if ca_file:
+        check_ca(pem)
+    if password:
+        passwords.put(operator, password)
     elif operator not in passwords.load():
         passwords.make(operator)
-    if ca is not None:
-        passwords.put_ca(ca.read())
+    if ca_file:
+        passwords.put_ca(pem)

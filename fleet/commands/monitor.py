@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from edgeferry.fleet.errors import FleetError
+from edgeferry.fleet.errors import UsageError
 from edgeferry.fleet.monitor.faces import MONITOR_COLUMNS, monitor_rows, view_summary
 from edgeferry.fleet.monitor.view import Liveness
 from edgeferry.fleet.rendering import print_json, print_table, table
@@ -28,7 +28,7 @@ def monitor(session: Session, once: bool) -> None:
     Example: edgeferry monitor --once --json
     """
     if not once and (session.as_json or not sys.stdout.isatty()):
-        raise FleetError("monitor needs a terminal to show a live table; add --once for a single look")
+        raise UsageError("monitor without --once is a live table and needs a terminal; add --once for a single look")
     with session.watch() as watch:
         watch.collect()
         if once:

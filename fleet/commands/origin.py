@@ -10,6 +10,7 @@ import click
 
 from edgeferry.fleet.blockserver import OriginSettings
 from edgeferry.fleet.errors import FleetError
+from edgeferry.fleet.options import FiniteRange
 from edgeferry.fleet.rendering import hint, print_json
 from edgeferry.fleet.repository import Repository
 from edgeferry.fleet.session import Session, fleet_command, now, now_s, usage_checked
@@ -25,7 +26,7 @@ _RENEW_EVERY_S = 3600.0
 
 @click.command()
 @click.option("--id", "origin_id", metavar="ID", help="Name of this origin; by default after this machine.")
-@click.option("--rate", "rate_mb_s", type=click.FloatRange(min=0), default=0.0, help="Limit in MB/s; 0 for none.")
+@click.option("--rate", "rate_mb_s", type=FiniteRange(min=0), default=0.0, help="Limit in MB/s; 0 for none.")
 @fleet_command
 def origin(session: Session, origin_id: str | None, rate_mb_s: float) -> None:
     """Serve models to devices and keep the fleet's signed metadata fresh, until it is interrupted.

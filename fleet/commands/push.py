@@ -6,6 +6,7 @@ import click
 
 from edgeferry.fleet.delivery import Delivery, deliver, raise_unless_done
 from edgeferry.fleet.errors import EXIT_DONE, EXIT_FAILED
+from edgeferry.fleet.options import FiniteRange
 from edgeferry.fleet.planning import plans_for, targets_of
 from edgeferry.fleet.push import Plan, Progress, Target, refuse_what_cannot_be
 from edgeferry.fleet.rendering import hint, human_bytes, print_json, print_table, push_display
@@ -17,7 +18,14 @@ __all__ = ["deliver_and_report", "print_plans", "push", "with_delivery_options"]
 
 _DELIVERY_OPTIONS = (
     click.option("--to", default="all", show_default=True, metavar="SCOPE", help="all, group:NAME or a device."),
-    click.option("--timeout", "timeout_s", default=300.0, show_default=True, help="Seconds that a device may take."),
+    click.option(
+        "--timeout",
+        "timeout_s",
+        type=FiniteRange(min=0.1, max=86_400),  # a large model over a slow link takes hours
+        default=300.0,
+        show_default=True,
+        help="Seconds that a device may take.",
+    ),
     click.option(
         "--watch", "waits_for_offline", is_flag=True, help="Stay until devices that are offline have got it, too."
     ),

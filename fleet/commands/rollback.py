@@ -8,9 +8,10 @@ from edgeferry.fleet.commands.push import deliver_and_report, print_plans, with_
 from edgeferry.fleet.delivery import Delivery
 from edgeferry.fleet.errors import UsageError
 from edgeferry.fleet.inventory import Device
-from edgeferry.fleet.monitor.view import FleetView
+from edgeferry.fleet.monitor.view import DeviceView, FleetView
 from edgeferry.fleet.planning import plans_for, targets_of
 from edgeferry.fleet.push import refuse_what_cannot_be
+from edgeferry.fleet.rendering import hint
 from edgeferry.fleet.repository import Repository
 from edgeferry.fleet.session import Session, fleet_command, now, now_s
 
@@ -41,37 +42,58 @@ def rollback(
     Example: edgeferry rollback digits --to pi-kitchen
     """
     repository = session.repository()
-    devices = repository.inventory.select(to)
+    repository.manifests(model, version or max(repository.versions(model), default=0))  # an unknown one is told first
+    addressed = repository.inventory.select(to)
     with session.watch() as watch:
         view = watch.collect()
-        versions = {device.id: version or _version_before(repository, device, model, view) for device in devices}
+        if version:
+            versions = {device.id: version for device in addressed}
+        else:
+            versions = _versions_before(repository, addressed, model, view)
+        devices = [device for device in addressed if device.id in versions]
         plans = plans_for(repository, devices, versions=versions, model=model, view=view, now=now_s())
         if dry_run:
             return print_plans(session, plans)
         refuse_what_cannot_be(plans)
-        _wish(repository, model, to, devices, versions)
+        _wish(repository, model, versions, to if len(devices) == len(addressed) else "")
         repository.publish(now())
         return deliver_and_report(
             session, repository, watch, Delivery(targets_of(repository, devices, model), timeout_s, waits_for_offline)
         )
 
 
-def _version_before(repository: Repository, device: Device, model: str, view: FleetView) -> int:
-    state = view.get(device.id).state
-    reported = state.models.get(model) if state else None
+def _versions_before(repository: Repository, devices: Sequence[Device], model: str, view: FleetView) -> dict[str, int]:
+    """Return what each device had before; those that had nothing are told and left out.
+
+    Raises:
+        UsageError: None had anything.
+    """
     known = repository.versions(model)
-    if reported is None or reported.previous not in known:
+    before = {device.id: _previous(view.get(device.id), model) for device in devices}
+    versions = {name: version for name, version in before.items() if version in known}
+    without = ", ".join(name for name in before if name not in versions)
+    if without and not versions:
         raise UsageError(
-            f"{device.id} has reported no version of {model!r} from before; name one with --version: "
-            f"there are {', '.join(map(str, known)) or 'none'}"
+            f"no version of {model!r} from before was reported by {without}; name one with --version; published: "
+            f"{', '.join(map(str, known))}"
         )
-    return reported.previous
+    if without:
+        hint(f"left as they are, because they reported no version of {model!r} from before: {without}")
+    return versions
 
 
-def _wish(repository: Repository, model: str, to: str, devices: Sequence[Device], versions: Mapping[str, int]) -> None:
-    """Wish one version for the whole scope where all go back to the same one, else one for each device."""
-    if len(set(versions.values())) == 1:
+def _previous(view: DeviceView, model: str) -> int:
+    reported = view.state.models.get(model) if view.state else None
+    return reported.previous if reported else 0
+
+
+def _wish(repository: Repository, model: str, versions: Mapping[str, int], to: str) -> None:
+    """Wish one version for the whole scope ``to`` where all go back to the same one, else one for each device.
+
+    ``to`` is empty when some devices within the scope stay as they are.
+    """
+    if to and len(set(versions.values())) == 1:
         repository.wish(model, next(iter(versions.values())), to)
         return
-    for device in devices:
-        repository.wish(model, versions[device.id], device.id)
+    for device, version in versions.items():
+        repository.wish(model, version, device)

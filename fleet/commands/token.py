@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import click
 
 from edgeferry.fleet.errors import FleetError, UsageError
-from edgeferry.fleet.inventory import Device
+from edgeferry.fleet.inventory import Device, Inventory
 from edgeferry.fleet.operator import BrokerError
 from edgeferry.fleet.rendering import hint, print_json
 from edgeferry.fleet.repository import Repository
@@ -18,19 +18,25 @@ __all__ = ["token"]
 
 @click.command()
 @click.argument("device", metavar="ID")
-@click.option("-p", "--profile", required=True, help="Kind of device; see `edgeferry profiles`.")
+@click.option("-p", "--profile", help="Kind of device; see `edgeferry profiles`. Required for a new device.")
 @click.option("--group", "groups", multiple=True, help="A group that it belongs to; again for more.")
-@click.option("--renew", is_flag=True, help="Make a new password for a device that is known; the old one ends.")
+@click.option(
+    "--renew",
+    is_flag=True,
+    help="Make a new password for a device that is known; the old one ends. It keeps what is not given anew.",
+)
 @fleet_command
-def token(session: Session, device: str, *, profile: str, groups: tuple[str, ...], renew: bool) -> None:
+def token(session: Session, device: str, *, profile: str | None, groups: tuple[str, ...], renew: bool) -> None:
     """Add a device to the fleet and print the token that its agent joins with. The token is a secret.
 
     Example: edgeferry token pi-kitchen -p raspberry-pi-4 --group kitchens > pi-kitchen.token
     """
     repository = session.repository()
-    if device in repository.inventory.devices and not renew:
-        raise UsageError(f"device {device!r} is known already; --renew makes a new password, and the old one ends")
-    added = repository.inventory.add(device, profile_named(profile).name, groups, replace=renew)
+    _refuse_other_users(session, repository.inventory, device)
+    if renew:
+        added = _renewed(repository.inventory, device, profile, groups)
+    else:
+        added = _added(repository.inventory, device, profile, groups)
     repository.publish(now())
     _tell_the_fleet(session, repository)
     # last, because the embedded broker starts anew on a new password, and then says what is published
@@ -41,6 +47,35 @@ def token(session: Session, device: str, *, profile: str, groups: tuple[str, ...
     else:
         click.echo(text)
     _advise(session, device)
+
+
+def _refuse_other_users(session: Session, inventory: Inventory, device: str) -> None:
+    """Do nothing unless ``device`` is the user name of somebody else, whose password its token would hand out.
+
+    Raises:
+        UsageError: It is the operator's, or that of a user who is no device.
+    """
+    if device == session.settings().operator:
+        raise UsageError(f"{device!r} is the operator of this fleet, not a device; choose another id")
+    if device not in inventory.devices and device in session.passwords().load():
+        raise UsageError(
+            f"{device!r} is a user at the broker already, but not a device of this fleet; choose another id, or remove "
+            "it from secrets/passwords.json first"
+        )
+
+
+def _added(inventory: Inventory, device: str, profile: str | None, groups: tuple[str, ...]) -> Device:
+    if device in inventory.devices:
+        raise UsageError(f"device {device!r} is known already; --renew makes a new password, and the old one ends")
+    if profile is None:
+        raise UsageError(f"device {device!r} is new; say what kind it is with -p, see `edgeferry profiles`")
+    return inventory.add(device, profile_named(profile).name, groups)
+
+
+def _renewed(inventory: Inventory, device: str, profile: str | None, groups: tuple[str, ...]) -> Device:
+    known = inventory.device(device)
+    name = known.profile if profile is None else profile_named(profile).name
+    return inventory.add(device, name, groups or known.groups, replace=True)
 
 
 def _join_token(session: Session, repository: Repository, device: Device, password: str) -> JoinToken:

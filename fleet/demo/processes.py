@@ -1,5 +1,6 @@
 """The processes of the demo: started quietly, watched, and ended with it, whatever ends it."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -52,9 +53,18 @@ class Household:
         environment: Of the commands that are run from now on.
     """
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        *,
+        command_timeout_s: float = COMMAND_TIMEOUT_S,
+        stop_timeout_s: float = STOP_TIMEOUT_S,
+    ) -> None:
         self._folder = folder
         self.environment = {**os.environ, **environment}
+        self._command_timeout_s = command_timeout_s
+        self._stop_timeout_s = stop_timeout_s
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def edgeferry(self, *arguments: str, standard_input: str = "") -> CommandRun:
@@ -90,26 +100,46 @@ class Household:
             process.terminate()
         for process in reversed(self._running.values()):
             try:
-                process.wait(STOP_TIMEOUT_S)
+                process.wait(self._stop_timeout_s)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
         self._running.clear()
 
     def _run(self, arguments: list[str], standard_input: str) -> CommandRun:
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", *arguments],
-                input=standard_input,
-                capture_output=True,
-                text=True,
-                env=self.environment,
-                timeout=COMMAND_TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as err:
-            raise FleetError(f"{' '.join(arguments[:2])} did not end within {COMMAND_TIMEOUT_S:.0f} s") from err
-        return CommandRun(done.returncode, _parsed(done.stdout), done.stderr.strip())
+        # A session of its own, so that the terminal's Ctrl-C reaches the demo alone, which then ends the command once: a
+        # second signal would interrupt its clearing up.
+        with subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - the demo has one thread while it starts processes
+        ) as process:
+            try:
+                output, complaint = process.communicate(standard_input, timeout=self._command_timeout_s)
+            except subprocess.TimeoutExpired as err:
+                what = " ".join(arguments[:2])
+                raise FleetError(f"{what} did not end within {self._command_timeout_s:.0f} s") from err
+            finally:
+                _end(process, self._stop_timeout_s)
+        return CommandRun(process.returncode, _parsed(output), complaint.strip())
+
+
+def _end(process: "subprocess.Popen[str]", timeout_s: float) -> None:
+    """End ``process`` where it still runs; it has ``timeout_s`` to clear up."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=timeout_s)  # reads on, so that no full pipe holds it up
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _parsed(text: str) -> Any:

@@ -103,6 +103,15 @@ class TestRun:
         assert str(path) in done.stderr
         assert done.stderr.count("\n") == 1
 
+    def test_a_missing_password_is_told_without_a_traceback(self, tmp_path: Path) -> None:
+        init(tmp_path)
+        (tmp_path / "state" / "identity" / "password").unlink()
+
+        result = run("run", "--config", str(tmp_path / "agent.yaml"))
+
+        assert result.exit_code == 78
+        assert result.stderr.startswith("edgeferry-agent: cannot read the password from ")
+
 
 class TestHelp:
     @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["run", "--help"], ["init", "--help"]])

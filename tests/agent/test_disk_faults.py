@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from edgeferry.agent.errors import AgentError
-from edgeferry.agent.fsops import Usage
+from edgeferry.agent.fsops import Usage, explained
 from edgeferry.agent.lifecycle import kept_blobs
 from edgeferry.agent.spool import Spool
 from edgeferry.agent.state import AgentState
 from edgeferry.agent.store import Store
+from edgeferry.agent.supervisor import ServingDown, ServingUp
 from edgeferry.wire.messages import Event, Outcome, Reason
 
 from .disk_faults import Fault, FaultyDisk, Kill, Killed, Manner
@@ -218,3 +219,60 @@ def test_a_full_partition_fails_the_deployment_and_the_old_version_serves(memory
     assert agent.hands.serving == {MODEL: 1}
     assert agent.follower.standing.metadata is not None
     assert agent.follower.standing.metadata.reason is Reason.DISK_FULL
+
+
+class FillingDisk(FaultyDisk):
+    """A disk on which there is no room for a while."""
+
+    is_full = False
+
+    def write(self, path: Path, data: bytes) -> None:
+        self._check_room(path)
+        super().write(path, data)
+
+    def append(self, path: Path, data: bytes) -> None:
+        self._check_room(path)
+        super().append(path, data)
+
+    def _check_room(self, path: Path) -> None:
+        if self.is_full:
+            with explained(path, "write"):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_waited_out_while_the_old_version_serves(memory_path: Path) -> None:
+    fleet, disk = Fleet(), FillingDisk()
+    agent = SimulatedAgent(memory_path / "device", fleet, disk=disk)
+    fleet.publish(fleet.artifact(1))
+    served_meanwhile: list[dict[str, int]] = []
+
+    def fill() -> None:
+        fleet.publish(fleet.artifact(2))
+        disk.is_full = True
+        agent.inbox.put(ServingDown(Reason.SERVING_CRASHED, 1, None, "", 0, False, "ended"))
+
+    def wait() -> None:
+        served_meanwhile.append(dict(agent.hands.serving))
+
+    def make_room() -> None:
+        disk.is_full = False
+        agent.inbox.put(ServingUp(2))
+        agent.ring()
+
+    agent.run(fill, wait, make_room)
+
+    assert served_meanwhile == [{MODEL: 1}]
+    assert agent.hands.serving == {MODEL: 2}
+
+
+def test_an_agent_that_starts_on_a_full_disk_serves_what_was_active(memory_path: Path) -> None:
+    fleet = Fleet()
+    fleet.publish(fleet.artifact(1))
+    SimulatedAgent(memory_path / "device", fleet, disk=FaultyDisk()).run()
+    disk = FillingDisk()
+    agent = SimulatedAgent(memory_path / "device", fleet, disk=disk)
+    disk.is_full = True
+
+    agent.run()
+
+    assert agent.hands.serving == {MODEL: 1}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeferry.converter.artifact import Draft, manifest_blob, next_version, write_version
+from edgeferry.converter.artifact import Draft, check_writable, manifest_blob, next_version, write_version
 from edgeferry.converter.errors import ArtifactError
 from edgeferry.wire.blocks import BLOCK_BYTES
 from edgeferry.wire.desired import ArtifactManifest, SelfTestSpec, TensorSpec, decode_manifest
@@ -50,6 +50,33 @@ def test_a_version_holds_every_profile_with_all_its_files(tmp_path, draft):
     names = ("artifact.json", "model.tflite", "report.json", "selftest.npz")
     assert tree(tmp_path / "out") == [f"cats/3/{profile}/{name}" for profile in "ab" for name in names]
     assert json.loads((folder / "a" / "report.json").read_text()) == {"story": "a"}
+
+
+@pytest.mark.parametrize("home", ["out/cats", "out/deep/er/cats", "."])
+def test_a_trial_of_writing_leaves_nothing(tmp_path, home):
+    (tmp_path / "out").mkdir()
+
+    check_writable(tmp_path / home)
+
+    assert list(tmp_path.rglob("*")) == [tmp_path / "out"]
+
+
+@pytest.mark.parametrize(
+    ("home", "message"),
+    [
+        ("file/cats", "/file/cats: cannot be written: .*/file is a file; wanted a folder"),
+        ("file", "/file: cannot be written: .*/file is a file; wanted a folder"),
+        ("broken/cats", "/broken/cats: cannot be written: No such file or directory"),
+        ("n" * 300, "cannot be written: File name too long"),
+        ("/proc/cats", "^/proc/cats: cannot be written: "),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path, home, message):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "broken").symlink_to("nowhere")
+
+    with pytest.raises(ArtifactError, match=message):
+        check_writable(tmp_path / home)
 
 
 def test_the_manifest_describes_the_bytes(tmp_path, draft):

@@ -218,8 +218,13 @@ def test_a_model_that_crashes_the_interpreter_is_told_in_one_message(linear, run
         (("--name", "a b"), 2, "--name 'a b'"),
         (("--max-drop", "2"), 2, "--max-drop 2"),
         (("--model-version", "0"), 2, "Invalid value for '--model-version'"),
-        (("--calibration", "none.npz"), 1, "none.npz: no such file"),
-        (("--evaluation", "none.npz"), 1, "none.npz: no such file"),
+        (("--model-version", "99999999999999999999999999"), 2, "is not in the range 1<=x<=9007199254740992"),
+        (("--timeout", "nan"), 2, "--timeout nan: wanted 1 to 604800 seconds"),
+        (("--timeout", "inf"), 2, "Invalid value for '--timeout'"),
+        (("--calibration", "none.npz"), 2, "edgeferry: none.npz: No such file"),
+        (("--evaluation", "none.npz"), 2, "edgeferry: none.npz: No such file"),
+        (("--calibration", "/"), 2, "edgeferry: /: is a folder; wanted samples"),
+        (("--calibration", "n" * 300), 2, "File name too long"),
     ],
 )
 def test_bad_options_are_refused_with_one_message(linear, run, tmp_path, change, exit_code, message):
@@ -247,6 +252,45 @@ def test_bad_samples_are_refused_with_one_message(linear, run, tmp_path, arrays,
     assert message in result.stderr
     assert len([line for line in result.stderr.splitlines() if line.startswith("edgeferry: ")]) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_model_is_a_wrong_usage(linear, run, tmp_path):
+    result = run(["none.keras", *linear.arguments(tmp_path / "out", *PI)[1:]])
+
+    assert result.exit_code == 2
+    assert result.stderr == ("edgeferry: none.keras: No such file or directory; wanted a model file or a SavedModel\n")
+
+
+def test_an_output_that_is_a_file_is_refused_before_anything_is_done(linear, run, tmp_path):
+    (tmp_path / "out").write_text("mine")
+
+    result = run(linear.arguments(tmp_path / "out", *PI))
+
+    assert result.exit_code == 1
+    home = tmp_path / "out" / "digits"
+    assert result.stderr == f"edgeferry: {home}: cannot be written: {tmp_path / 'out'} is a file; wanted a folder\n"
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"x": np.ones((4, 63), np.float32)},
+        {"x": np.ones((4, 64), np.float32), "y": np.array([0, 10, 3, 4])},
+        {"other": np.ones((4, 64), np.float32), "another": np.ones(4)},
+    ],
+)
+def test_samples_are_named_as_they_were_typed_and_before_the_model_is_converted(
+    linear, run, tmp_path, monkeypatch, arrays
+):
+    monkeypatch.chdir(tmp_path)
+    np.savez("bad.npz", **arrays)
+
+    result = run(linear.arguments(tmp_path / "out", *PI, "--evaluation", "bad.npz"))
+
+    first, last = result.stderr.splitlines()
+    assert first == "converting linear.tflite to TensorFlow Lite"
+    assert last.startswith("edgeferry: bad.npz: ")
 
 
 def test_bad_calibration_samples_stop_everything(linear, run, tmp_path):

@@ -1,11 +1,13 @@
 """Telling formats apart, and float .tflite files as sources."""
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgeferry.converter.errors import SourceError
+from edgeferry.converter.errors import RequestError, SourceError
 from edgeferry.converter.formats import tflite
 from edgeferry.converter.formats.registry import FormatName, detect
 from edgeferry.converter.formats.source import fixed_shapes
@@ -19,10 +21,18 @@ def written(path: Path, content: bytes) -> Path:
     return path
 
 
+def zipped(*members: str) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for member in members:
+            archive.writestr(member, "{}")
+    return content.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "head", "wanted"),
     [
-        ("m.keras", b"PK\x03\x04rest", FormatName.KERAS),
+        ("m.keras", zipped("metadata.json", "config.json"), FormatName.KERAS),
         ("m.h5", b"\x89HDF\r\n\x1a\nrest", FormatName.HDF5),
         ("m.HDF5", b"\x89HDF\r\n\x1a\nrest", FormatName.HDF5),
         ("m.tflite", b"\x1c\0\0\0TFL3rest", FormatName.TFLITE),
@@ -44,6 +54,17 @@ def test_a_folder_with_a_saved_model_is_one(tmp_path):
         ("m.onnx", b"x", ".onnx suffix is not a known model; wanted .keras, .h5, .hdf5, .tflite"),
         ("m", b"x", "no suffix is not a known model"),
         ("m.keras", b"hello", "is not a Keras 3 model: it begins with b'hello'; it may be cut off"),
+        (
+            "m.keras",
+            zipped("config.json")[:-1],
+            "is a damaged Keras 3 model, probably cut off .*; copy or save it anew",
+        ),
+        (
+            "m.keras",
+            zipped("x.npy", "y.npy"),
+            "is a zip file with x.npy, y.npy; wanted a Keras 3 model, which has config",
+        ),
+        ("m.keras", zipped(*"abcd"), "is a zip file with a, b, c; wanted"),
         ("m.tflite", b"", "is not a TensorFlow Lite model: it begins with b''"),
     ],
 )
@@ -53,7 +74,7 @@ def test_other_files_are_refused(tmp_path, name, content, message):
 
 
 def test_a_missing_path_and_an_empty_folder_are_refused(tmp_path):
-    with pytest.raises(SourceError, match="no such file or folder"):
+    with pytest.raises(RequestError, match=r"none\.keras: No such file or directory; wanted a model file"):
         detect(tmp_path / "none.keras")
     with pytest.raises(SourceError, match=r"a folder without saved_model\.pb"):
         detect(tmp_path)

@@ -27,6 +27,8 @@ def test_a_good_request_passes():
         ({"max_drop": float("nan")}, "--max-drop nan: wanted 0 to 1"),
         ({"max_drop": -0.1}, "--max-drop -0.1"),
         ({"max_drop": 1.5}, "--max-drop 1.5"),
+        ({"deadline_s": float("nan")}, "--timeout nan: wanted 1 to 604800 seconds"),
+        ({"deadline_s": float("inf")}, "--timeout inf"),
         ({"profiles": ()}, "profiles none: wanted one or more"),
         ({"profiles": (PI, PI)}, "raspberry-pi-4, raspberry-pi-4: wanted one or more, each once"),
         ({"calibration": None}, "no samples to judge by: give --evaluation"),

@@ -1,11 +1,12 @@
 """What a samples file must hold, and how its arrays become inputs."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgeferry.converter.errors import SamplesError
+from edgeferry.converter.errors import RequestError, SamplesError
 from edgeferry.converter.samples import Samples, encode_sample
 from edgeferry.wire.desired import TensorSpec
 
@@ -123,7 +124,33 @@ def test_no_labels_are_in_range(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    assert complaint(tmp_path / "none.npz") == "no such file; wanted samples in a .npz file"
+    with pytest.raises(RequestError, match=r"none\.npz: No such file or directory; wanted samples in a \.npz file"):
+        Samples.load(tmp_path / "none.npz")
+
+
+def test_a_folder_is_called_a_folder(tmp_path):
+    with pytest.raises(RequestError, match=r": is a folder; wanted samples in a \.npz file"):
+        Samples.load(tmp_path)
+
+
+@pytest.mark.parametrize("member", ["config.json", "model.weights.h5"])
+def test_a_zip_file_of_something_else_is_refused(tmp_path, member):
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        archive.writestr(member, "{}")
+
+    said = complaint(tmp_path / "m.keras")
+
+    assert said.startswith(f"is no .npz file but a zip file with '{member}'; write one with numpy.savez")
+
+
+def test_an_unknown_compression_is_refused(tmp_path):
+    path = saved(tmp_path, x=np.ones((5, 2)))
+    content = bytearray(path.read_bytes())
+    for header, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        content[content.index(header) + offset] = 99
+    path.write_bytes(content)
+
+    assert "is damaged: " in complaint(path)
 
 
 def test_another_kind_of_file_is_refused_with_a_way_to_write_the_right_one(tmp_path):

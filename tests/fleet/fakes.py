@@ -124,6 +124,7 @@ class FakeDevice:
         self.infer_requests = 0
         self.drops_inference = False
         self.refuses_inference = False
+        self.refusals_left = 0
         self._broker = broker
         self._fleet_dir = fleet_dir
         self._topics = Topics()
@@ -270,7 +271,8 @@ class FakeDevice:
         request, parts = split_body(*unpacked, max_header_bytes=1 << 16)
         correlation = getattr(message.properties, "CorrelationData", b"") if message.properties else b""
         reply_to = getattr(message.properties, "ResponseTopic", "") or str(request.parameters.get("reply_to", ""))
-        if self.refuses_inference:
+        if self.refuses_inference or self.refusals_left > 0:
+            self.refusals_left -= 1
             problem = Problem(code=Code.RESOURCE_EXHAUSTED, reason=Reason.BUSY, detail="queue is full")
             payload = encode(Response(id=request.id, error=problem))
         else:

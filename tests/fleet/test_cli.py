@@ -107,6 +107,44 @@ def test_init_with_something_wrong_makes_nothing(
     assert not fleet_dir.exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "content", "sentence"),
+    [
+        ("--password-file", b"", "the password file is empty"),
+        ("--password-file", b" \n\n", "the password file is empty"),
+        ("--password-file", b"\xff\xfe\0", "the password file is not text"),
+        ("--password-file", b"one\ntwo\n", "several lines"),
+        ("--password-file", b"\0\1\2", "what cannot be typed"),
+        ("--ca-file", b"", "wanted PEM"),
+        ("--ca-file", b"\xff\xfe\0", "wanted PEM"),
+        ("--ca-file", b"no certificate", "wanted PEM"),
+    ],
+)
+def test_init_with_a_file_that_cannot_be_used_makes_nothing(
+    run_edgeferry: Run, fleet_dir: Path, tmp_path: Path, option: str, content: bytes, sentence: str
+) -> None:
+    file = tmp_path / "given"
+    file.write_bytes(content)
+
+    done = run_edgeferry("init", option, str(file))
+
+    assert done.exit_code == 78
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not fleet_dir.exists()
+
+
+def test_a_password_is_not_kept_when_the_certificate_beside_it_is_none(
+    run_edgeferry: Run, fleet_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_bytes(b"")
+
+    done = run_edgeferry("init", "--password-file", "-", "--ca-file", str(tmp_path / "ca.pem"), stdin="s3cret\n")
+
+    assert done.exit_code == 78
+    assert not fleet_dir.exists()
+
+
 def test_a_folder_that_cannot_be_written_is_told(run_edgeferry: Run, fleet_dir: Path) -> None:
     fleet_dir.write_text("a file")
 
@@ -200,10 +238,11 @@ def test_devices_and_monitor_show_who_is_there(fleet: Fleet) -> None:
 def test_a_live_monitor_needs_a_terminal(run_edgeferry: Run) -> None:
     run_edgeferry("init")
 
-    done = run_edgeferry("monitor")
+    live, as_json = run_edgeferry("monitor"), run_edgeferry("monitor", "--json")
 
-    assert done.exit_code == 1
-    assert "--once" in done.stderr
+    assert (live.exit_code, as_json.exit_code) == (2, 2)
+    assert "add --once" in live.stderr
+    assert "add --once" in as_json.stderr
 
 
 @pytest.fixture
@@ -215,22 +254,48 @@ def own_broker(fleet_dir: Path) -> str:
 
 
 def test_broker_run_lets_in_a_device_that_is_added_and_tells_it_the_metadata(own_broker: str, fleet_dir: Path) -> None:
-    with started("broker", "run", fleet_dir=fleet_dir) as broker:
+    with started("-v", "broker", "run", fleet_dir=fleet_dir) as broker:
         assert line_of(broker) == f"broker listening on {own_broker}\n"
 
         run_command("token", "pi-1", "-p", "generic-x86-64", fleet_dir=fleet_dir)
-        assert line_of(broker) == f"broker listening on {own_broker}\n"
+        assert broker.stderr is not None
+        while "started anew" not in broker.stderr.readline():
+            assert broker.poll() is None
         with FakeDevice(known_to(own_broker, fleet_dir), fleet_dir, "pi-1"):
             status = run_command("devices", "--json", fleet_dir=fleet_dir)
 
         assert [(one["id"], one["liveness"]) for one in status.json] == [("pi-1", "online")]
-        assert end(broker, signal.SIGTERM)[0] == 0
+        broker.send_signal(signal.SIGTERM)
+        stdout, stderr = broker.communicate(timeout=20)
+
+    assert (broker.returncode, stdout) == (0, ""), "it is announced once, however often it starts"
+    assert stderr.endswith("broker ended\n")
 
 
 def known_to(url: str, fleet_dir: Path) -> TestBroker:
     """Return the broker of ``url`` as fake devices want it."""
     passwords = json.loads((fleet_dir / "secrets" / "passwords.json").read_text())
     return EmbeddedTestBroker(fleet_dir, port=int(url.rpartition(":")[2]), passwords=passwords)
+
+
+@pytest.mark.parametrize(
+    ("broker", "options"),
+    [
+        ("mqtt://127.0.0.1", ("--host", "nonsense")),
+        ("mqtt://127.0.0.1", ("--host", "::")),
+        ("mqtt://[::1]:1", ()),
+        ("mqtts://broker.example.org", ()),
+    ],
+)
+def test_broker_run_on_what_is_no_address_of_its_kind_is_told(
+    run_edgeferry: Run, broker: str, options: tuple[str, ...]
+) -> None:
+    run_edgeferry("init", "--broker", broker)
+
+    done = run_edgeferry("broker", "run", *options)
+
+    assert done.exit_code == 2
+    assert "wanted an IPv4 address of this machine: name one with --host" in done.stderr
 
 
 def test_broker_run_on_a_port_in_use_is_told(run_edgeferry: Run) -> None:

@@ -63,13 +63,33 @@ def test_the_models_own_type_is_sent_as_it_is(fleet: Fleet, device: FakeDevice, 
     np.testing.assert_array_equal(answer, x)
 
 
-def test_a_refusal_of_the_device_is_told(fleet: Fleet, device: FakeDevice, samples: Path) -> None:
+def test_a_device_that_stays_busy_is_told(fleet: Fleet, device: FakeDevice, samples: Path) -> None:
     device.refuses_inference = True
 
-    done = fleet.run("infer", "pi-1", "digits", "--input", str(samples))
+    done = fleet.run("infer", "pi-1", "digits", "--input", str(samples), "--timeout", "0.5", "--concurrency", "50")
 
     assert done.exit_code == 1
-    assert "50 of 50 samples were not answered; sample 0: BUSY: queue is full" in done.stderr
+    assert "50 of 50 samples were not answered; sample 0: BUSY: queue is full, asked again for 0.5 s" in done.stderr
+    assert device.infer_requests > 50
+
+
+def test_a_device_that_was_busy_for_a_moment_is_asked_again(fleet: Fleet, device: FakeDevice, samples: Path) -> None:
+    device.refusals_left = 6
+
+    done = fleet.run("infer", "pi-1", "digits", "--input", str(samples), "--json")
+
+    assert done.exit_code == 0, done.stderr
+    assert (done.json["samples"], device.infer_requests) == (50, 56)
+
+
+def test_an_output_that_cannot_be_written_is_told_before_anything_is_asked(
+    fleet: Fleet, device: FakeDevice, samples: Path, tmp_path: Path
+) -> None:
+    done = fleet.run("infer", "pi-1", "digits", "--input", str(samples), "--output", str(tmp_path / "no" / "y.npy"))
+
+    assert done.exit_code == 2
+    assert f"{tmp_path / 'no' / 'y.npy'}: there is no folder" in done.stderr
+    assert device.infer_requests == 0
 
 
 def test_silence_ends_at_the_deadline(fleet: Fleet, device: FakeDevice, samples: Path) -> None:
@@ -103,7 +123,7 @@ def test_samples_that_do_not_fit_are_told_and_not_sent(fleet: Fleet, device: Fak
     done = fleet.run("infer", "pi-1", "digits", "--input", str(tmp_path / "wrong.npy"))
 
     assert done.exit_code == 2
-    assert "input has shape [3, 5], wanted [n, 4]" in done.stderr
+    assert "wrong.npy: input has shape [3, 5], wanted [n, 4]" in done.stderr
     assert device.infer_requests == 0
 
 

@@ -111,7 +111,8 @@ def test_a_device_is_replaced_on_purpose(inventory, tmp_path):
         (Device(id="", profile="p"), "device id ''"),
         (Device(id="a", profile="../p"), "profile '../p'"),
         (Device(id="a", profile="p", groups=("b c",)), "group 'b c'"),
-        (Device(id="all", profile="p"), "'all' means every device"),
+        (Device(id="all", profile="p"), "device id 'all' means every device"),
+        (Device(id="a", profile="p", groups=("all",)), "group 'all' means every device"),
     ],
 )
 def test_a_name_that_cannot_stand_in_a_topic_or_a_path_is_refused_with_all_that_came_with_it(

@@ -166,7 +166,36 @@ def test_a_rollback_to_a_version_that_there_is_not_is_refused(fleet: Fleet) -> N
 
     assert back.exit_code == 2
     assert nothing.exit_code == 2
-    assert "no version of 'digits' from before" in nothing.stderr
+    assert (
+        "no version of 'digits' from before was reported by pi-1; name one with --version; published: 1"
+        in nothing.stderr
+    )
+
+
+def test_a_model_that_was_never_added_is_told(fleet: Fleet) -> None:
+    fleet.add("pi-1")
+
+    back = fleet.run("rollback", "nope")
+
+    assert back.exit_code == 2
+    assert "model 'nope' was never added to this fleet" in back.stderr
+
+
+def test_a_device_without_a_version_before_is_left_as_it_is_when_others_go_back(fleet: Fleet) -> None:
+    fleet.add("pi-1")
+    old = fleet.switch_on("pi-1")
+    fleet.run("push", fleet.artifact(1))
+    fleet.add("pi-2")
+    new = fleet.switch_on("pi-2")
+    fleet.run("push", fleet.artifact(2))
+
+    back = fleet.run("rollback", "digits")
+
+    assert back.exit_code == 0, back.stderr
+    assert "left as they are, because they reported no version of 'digits' from before: pi-2" in back.stderr
+    assert "active on 1 of 1 devices" in back.stdout
+    assert old.state.models["digits"].labels == {"stable": 1}
+    assert new.state.models["digits"].labels == {"stable": 2}
 
 
 def test_the_status_tells_why_wanted_and_running_differ(fleet: Fleet) -> None:

@@ -70,7 +70,11 @@ def test_a_broker_on_the_command_line_weighs_more_than_the_file() -> None:
         ("broker: pi", "wanted mqtt://"),
         ("device_brokers: [pi]", "wanted mqtt://"),
         ("- a", "holds list, wanted keys and values"),
-        ("a: [", "is not YAML"),
+        ("broker: mqtt://pi\na: [", "fleet.yaml:2: is not YAML: "),
+        ("broker: mqtt://pi\na: b: c", "fleet.yaml:2: is not YAML: mapping values are not allowed here; correct"),
+        ("broker: mqtt://pi\na: \1", "fleet.yaml:2: is not YAML: special characters are not allowed; correct"),
+        ("", "is empty, wanted keys and values: write for example `broker: mqtt://HOST:1883`"),
+        ("# nothing", "is empty"),
     ],
 )
 def test_a_wrong_setting_is_told_with_its_file(tmp_path: Path, text: str, sentence: str) -> None:
@@ -81,6 +85,7 @@ def test_a_wrong_setting_is_told_with_its_file(tmp_path: Path, text: str, senten
 
     assert sentence in str(raised.value)
     assert str(tmp_path / "fleet.yaml") in str(raised.value)
+    assert "\n" not in str(raised.value)
     assert raised.value.exit_code == 78
 
 
@@ -128,7 +133,7 @@ def test_passwords_that_are_no_json_are_told(tmp_path: Path) -> None:
         Passwords(tmp_path).load()
 
 
-@pytest.mark.parametrize("text", ["", "no certificate"])
+@pytest.mark.parametrize("text", ["", "no certificate", "\ufffd"])
 def test_a_certificate_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(SettingsError, match="wanted PEM"):
         Passwords(tmp_path).put_ca(text)
