@@ -252,7 +252,7 @@ class _Agent:
             id=config.id,
             profile=config.profile.name,
             boot=self._boot,
-            groups=self._follower.groups or config.groups,
+            groups=self._follower.groups if self._follower.standing.generation else config.groups,
             hardware=telemetry.hardware(),
             versions=versions(str(config.profile.runtime.package)),
             endpoints={"rest": f"http://{config.http}"} if config.http else {},

@@ -232,7 +232,7 @@ class Runner:
     def _done(self, value: object, now_s: float) -> None:
         match value:
             case Looked():
-                self._parts.follower.looked(value, now_ms(), now_s)
+                self._looked(value, now_s)
             case Sampled(telemetry=telemetry):
                 self._parts.voice.say_telemetry(telemetry)
                 self._judge_watched(telemetry)
@@ -242,6 +242,13 @@ class Runner:
                 raise value
             case _:
                 self.handle(value)
+
+    def _looked(self, looked: Looked, now_s: float) -> None:
+        follower = self._parts.follower
+        before = follower.groups, follower.standing.root_version
+        follower.looked(looked, now_ms(), now_s)
+        if (follower.groups, follower.standing.root_version) != before:
+            self._parts.voice.say_info(self._parts.info())
 
     def _batch_done(self, owner: str) -> None:
         if owner == BATCH_OWNER:

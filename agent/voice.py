@@ -63,7 +63,7 @@ class Voice:
         """Say everything: a broker knows nothing of what another one was told."""
         self._connected, self._supports_expiry = True, supports_expiry
         self.say_online()
-        self._say(TopicKind.INFO, encode(info), qos=1, retain=True)
+        self.say_info(info)
         self._said = None
         self.say_state(state)
         self._on_the_way.clear()
@@ -78,6 +78,10 @@ class Voice:
     def say_online(self) -> None:
         """Say that we are here."""
         self._say(TopicKind.AVAILABILITY, Availability.ONLINE.encode(), qos=1, retain=True)
+
+    def say_info(self, info: Info) -> None:
+        """Say what this device is."""
+        self._say(TopicKind.INFO, encode(info), qos=1, retain=True)
 
     def say_state(self, state: State) -> None:
         """Say ``state`` when it differs from what was said; mere progress at most twice a second."""

@@ -115,6 +115,8 @@ class Story:
             if self._embedded:
                 self._household.start("broker", "edgeferry.fleet", "broker", "run")
                 self._wait("the broker answers", lambda: self._household.edgeferry("devices").exit_code == 0)
+            else:
+                self._must(self._household.edgeferry("devices"))  # before minutes of work: is it there?
             done(f"broker {self.broker}")
         return write_digits(self._folder)
 

@@ -445,3 +445,11 @@ def test_the_newest_metadata_is_judged_again_every_hour(fleet: Fleet, agent: Sim
     agent.run(let_an_hour_pass, lambda: None)
 
     assert looks == 1
+
+
+def test_info_is_said_again_when_the_root_has_changed(fleet: Fleet, agent: SimulatedAgent) -> None:
+    fleet.publish(fleet.artifact(1))
+
+    agent.run()
+
+    assert len(agent.post.on(TopicKind.INFO)) == 2  # on connecting, and when the first metadata was believed
