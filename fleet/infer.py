@@ -259,14 +259,10 @@ class InferenceRun:
         if isinstance(message, Received) and message.topic == self._reply_to:
             self._take(message, report)
         now = time.monotonic()
-        overdue = {number: question for number, question in self._questions.items() if question.deadline <= now}
-        for number, question in overdue.items():
-            del self._questions[number]
-            report.problems[number] = (
-                f"{question.refusal}, asked again for {self._timeout_s:g} s"
-                if question.refusal
-                else f"no answer within {self._timeout_s:g} s"
-            )
+        for number in [number for number, question in self._questions.items() if question.deadline <= now]:
+            question = self._questions.pop(number)
+            refusal = f" but {question.refusal}" if question.refusal else ""
+            report.problems[number] = f"no answer within {self._timeout_s:g} s{refusal}"
 
     def _take(self, message: Received, report: InferenceReport) -> None:
         try:
@@ -276,11 +272,11 @@ class InferenceRun:
         run_id, _, number = answer.request_id.rpartition("-")
         if run_id != self._run_id or not number.isdecimal() or int(number) not in self._questions:
             return  # too late, or of another run
+        question = self._questions[int(number)]
         if answer.is_busy:
-            question = self._questions[int(number)]
             question.refusal, question.again_at = answer.problem, time.monotonic() + _BUSY_PAUSE_S
             return
-        question = self._questions.pop(int(number))
+        del self._questions[int(number)]
         if answer.problem:
             report.problems[int(number)] = answer.problem
             return

@@ -107,8 +107,8 @@ class Household:
         self._running.clear()
 
     def _run(self, arguments: list[str], standard_input: str) -> CommandRun:
-        # A session of its own, so that the terminal's Ctrl-C reaches the demo alone, which then ends the command: a second
-        # signal would interrupt its clearing up.
+        # A session of its own, so that the terminal's Ctrl-C reaches the demo alone, which then ends the command: a
+        # second signal would interrupt its clearing up.
         with subprocess.Popen(
             [sys.executable, "-m", *arguments],
             stdin=subprocess.PIPE,

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.models import countdown_model
 
 from edgeferry.fleet.demo.processes import Household
 from edgeferry.fleet.errors import FleetError
-from tests.models import countdown_model
 
 RUN = "import sys, pathlib; from edgeferry.fleet.demo.processes import Household; h = Household(pathlib.Path(), {}); "
 TIDY = """

@@ -7,7 +7,7 @@ from tests.fleet.conftest import Run
 @pytest.mark.parametrize(
     ("command", "number"),
     [
-        *(("infer pi-1 digits --input x.npy --timeout", text) for text in ("-1", "0", "nan", "inf", "1e9", "soon")),
+        *(("infer pi-1 digits --input /dev/null --timeout", text) for text in ("-1", "0", "nan", "inf", "1e9", "soon")),
         *(("push . --timeout", text) for text in ("-1", "0", "nan", "inf")),
         *(("rollback digits --timeout", text) for text in ("-1", "0", "nan", "inf")),
         *(("origin --rate", text) for text in ("-1", "nan", "inf")),
@@ -16,6 +16,6 @@ from tests.fleet.conftest import Run
 def test_a_number_that_cannot_be_is_an_error_of_usage(run_edgeferry: Run, command: str, number: str) -> None:
     done = run_edgeferry(*command.split(), number)
 
-    option = command.split()[-1]
+    option = command.rsplit(maxsplit=1)[-1]
     assert done.exit_code == 2
     assert f"Invalid value for '{option}'" in done.stderr
