@@ -76,8 +76,9 @@ class _Origins:
         return is_new
 
     def turn_away(self) -> None:
-        """Prefer another origin, where there is one: this one has sent wrong bytes."""
-        self.preferred = min(self.online - {self.preferred}, default=self.preferred)
+        """Prefer the next origin, round and round, where there is another: this one has sent wrong bytes."""
+        in_order = sorted(self.online)
+        self.preferred = next((origin for origin in in_order if origin > self.preferred), min(in_order, default=""))
 
 
 class Fetcher:
