@@ -21,7 +21,7 @@ from edgeferry.wire.messages import EventKind, ModelTelemetry, Outcome, Problem,
 from edgeferry.wire.topics import TopicKind
 
 from .disk_faults import FaultyDisk
-from .simulated import DEVICE, INFO, MODEL, ORIGIN, TOPICS, Fleet, SimulatedAgent, problem
+from .simulated import DEVICE, INFO, MODEL, ORIGIN, TOPICS, Fleet, SimulatedAgent, problem, ref_of
 from .test_spool import events
 
 Boot = Callable[[], SimulatedAgent]
@@ -211,6 +211,17 @@ class TestObstacles:
 
         assert again.hands.serving == {MODEL: 2}
         assert again.follower.standing.generation == fleet.generation
+
+    def test_nothing_is_removed_while_metadata_is_on_its_way(self, fleet: Fleet, agent: SimulatedAgent) -> None:
+        wish = fleet.artifact(1)
+        fleet.publish(wish)
+        manifest = fleet.blobs.pop(wish.manifest.sha256)
+        blobs = agent.store.directory / "blobs"
+
+        agent.run(agent.runner.request_collection, lambda: None)
+
+        assert len(list(blobs.iterdir())) == 1, "the document was removed before its manifest had come"
+        assert not agent.store.has_blob(ref_of(manifest))
 
 
 class TestServing:
