@@ -40,6 +40,16 @@ def test_coming_back_online_ends_staleness() -> None:
     assert fleet.get("pi").liveness(101.0) is Liveness.ONLINE
 
 
+def test_an_availability_that_is_said_again_is_no_news() -> None:
+    fleet = FleetView(TOPICS)
+    topic = TOPICS.device("pi", TopicKind.AVAILABILITY)
+    fleet.apply(topic, b"online", 1.0)
+
+    fleet.apply(topic, b"online", 5.0)
+
+    assert fleet.get("pi").availability_at == 1.0
+
+
 def test_an_emptied_topic_takes_back_what_it_said() -> None:
     fleet = heard(state(), telemetry=telemetry())
     fleet.apply(TOPICS.device("pi", TopicKind.INFO), encode(Info(v=1, id="pi", profile="p", boot="b")), 0.0)
