@@ -17,6 +17,7 @@ __all__ = ["MAX_FILE_BYTES", "Node", "ProfileError", "parse_tree"]
 MAX_FILE_BYTES = 64 * 1024
 
 _MAX_DEPTH = 16
+_TOO_DEEP = f"nested more than {_MAX_DEPTH} levels deep"
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may have been built without libyaml
 
 
@@ -59,12 +60,17 @@ def parse_tree(data: bytes, file: str) -> dict[str, Node]:
     except UnicodeDecodeError as err:
         raise ProfileError(f"{file}: not UTF-8 at byte {err.start}; save it as UTF-8") from err
     except yaml.MarkedYAMLError as err:
-        raise ProfileError(f"{file}{_line_of(err)}: not YAML: {err.problem}") from err
+        raise ProfileError(f"{file}{_line_of(err)}: {_sentence(err)}") from err
     except yaml.YAMLError as err:
         raise ProfileError(f"{file}: not YAML: it has a character that is not allowed") from err
     if not isinstance(root.value, dict):
         raise ProfileError(f"{file}: wanted keys and values, such as `title: My board`")
     return root.value
+
+
+def _sentence(err: yaml.MarkedYAMLError) -> str:
+    # libyaml reads ahead of the events, and newer ones have a limit of their own, beyond ours.
+    return _TOO_DEEP if "nesting depth" in (err.problem or "") else f"not YAML: {err.problem}"
 
 
 def _line_of(err: yaml.MarkedYAMLError) -> str:
@@ -94,7 +100,7 @@ class _Builder:
         if event.tag:
             raise self._error(event, f"tag {event.tag[:80]!r} cannot be used here; leave it out")
         if depth > _MAX_DEPTH:
-            raise self._error(event, f"nested more than {_MAX_DEPTH} levels deep")
+            raise self._error(event, _TOO_DEEP)
         line = event.start_mark.line + 1
         if isinstance(event, yaml.ScalarEvent):
             return Node(event.value, self._file, line)

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from edgeferry.fleet.broker import BrokerAddress, EmbeddedBroker
+from edgeferry.fleet.demo.processes import free_port
 
 __all__ = ["USERS", "EmbeddedTestBroker", "MosquittoBroker", "TestBroker", "broker", "free_port", "tls_broker"]
 
@@ -239,13 +240,6 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestBroke
 def tls_broker(tmp_path: Path) -> Iterator[TestBroker]:
     """Yield a running mosquitto behind a certificate for 127.0.0.1 and localhost."""
     yield from _running(MosquittoBroker(_folder(tmp_path), tls=True, passwords=_passwords()))
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on at this moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _running(candidate: TestBroker) -> Iterator[TestBroker]:

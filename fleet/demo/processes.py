@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ COMMAND_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 10.0
 LAST_LINES = 15
 
+_SERVER_PORTS = range(10_000, 32_768)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None)
 
@@ -40,10 +42,16 @@ class CommandRun:
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port of the loopback address that nobody uses.
+
+    It lies below the range from which Linux takes ports for outgoing connections (ip(7), ip_local_port_range): one from
+    within could be somebody's end of a connection by the time that a server wants it.
+    """
+    while True:
+        port = secrets.choice(_SERVER_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Household:

@@ -35,11 +35,13 @@ class Done:
         return json.loads(self.stdout)
 
 
-def wait_until(is_so: Callable[[], object], what: str, *, patience_s: float = PATIENCE_S) -> None:
-    """Return as soon as ``is_so`` answers true; fail after ``patience_s``."""
+def wait_until(
+    is_so: Callable[[], object], what: str, *, patience_s: float = PATIENCE_S, tell: Callable[[], str] = str
+) -> None:
+    """Return as soon as ``is_so`` answers true; after ``patience_s`` fail with what ``tell`` tells."""
     deadline_s = time.monotonic() + patience_s
     while not is_so():
-        assert time.monotonic() < deadline_s, f"waited {patience_s:.0f} s for {what}"
+        assert time.monotonic() < deadline_s, f"waited {patience_s:.0f} s for {what}\n{tell()}"
         time.sleep(0.005)
 
 
@@ -115,8 +117,15 @@ class Agent:
         return re.findall(f".*{pattern}.*", self.log)
 
     def wait_for_line(self, pattern: str, *, times: int = 1) -> None:
-        """Return as soon as the log has ``times`` lines with ``pattern``."""
-        wait_until(lambda: len(self.lines_of(pattern)) >= times, f"{times} x {pattern!r} in the log of {self.id}")
+        """Return as soon as the log has ``times`` lines with ``pattern``; fail at once when the agent has ended."""
+
+        def has_said_it() -> bool:
+            if len(self.lines_of(pattern)) >= times:
+                return True
+            assert self.process is None or self.process.poll() is None, f"{self.id} ended:\n{self.log[-3000:]}"
+            return False
+
+        wait_until(has_said_it, f"{times} x {pattern!r} in the log of {self.id}", tell=lambda: self.log[-3000:])
 
 
 @dataclass
