@@ -4,10 +4,12 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from msgspec import Raw
 
+from edgeferry.agent.bench import Bench
 from edgeferry.agent.inbox import Received
 from edgeferry.agent.spool import Spool
 from edgeferry.agent.voice import Publisher
@@ -32,6 +34,7 @@ class Subjects:
     state: Callable[[], State]
     spool: Spool
     log_lines: deque[str]
+    bench: Bench
 
 
 def is_reply_topic(topics: Topics, device: str, topic: str) -> bool:
@@ -76,7 +79,7 @@ class _Lines(Message, frozen=True):
 
 
 class Answerer:
-    """Answers ``ping``, ``get`` and ``logs.tail``. Owned by the main loop.
+    """Answers ``ping``, ``get``, ``logs.tail`` and ``bench``. Owned by the main loop.
 
     Args:
         publisher: Where answers go.
@@ -107,7 +110,13 @@ class Answerer:
         if deadline_ms and deadline_ms < now_ms:
             self._reply(message, request, _error(Code.DEADLINE_EXCEEDED, Reason.DEADLINE_PASSED, "it came too late"))
             return
-        self._reply(message, request, self._result(method, request.parameters, now_ms))
+        reply = partial(self._reply, message, request)
+        if method == "bench":
+            result: Message | None = self._subjects.bench.begin(request.parameters, reply)
+        else:
+            result = self._result(method, request.parameters, now_ms)
+        if result is not None:
+            reply(result)
 
     def _result(self, method: str, parameters: dict[str, Any], now_ms: int) -> Message:
         match method:
@@ -118,7 +127,7 @@ class Answerer:
             case "logs.tail":
                 return _Lines(lines=self._fitting([*self._subjects.log_lines]))
             case _:
-                detail = f"{method[:64]!r} is not known; wanted ping, get or logs.tail"
+                detail = f"{method[:64]!r} is not known; wanted ping, get, logs.tail or bench"
                 return _error(Code.UNIMPLEMENTED, Reason.UNKNOWN_METHOD, detail)
 
     def _get(self, parameters: dict[str, Any]) -> Message:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from edgeferry.agent import telemetry
 from edgeferry.agent.answering import Answerer, Subjects
+from edgeferry.agent.bench import Bench
 from edgeferry.agent.bridge import Bridge
 from edgeferry.agent.clock import now_ms
 from edgeferry.agent.config import AgentConfig
@@ -48,7 +49,7 @@ logger = logging.getLogger(__name__)
 SERVING_TIMEOUT_S = 60.0  # to load a model
 STATS_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 5.0
-CAPABILITIES = ("blocks/1", "infer/oip-v2", "get/events_after", "logs.tail")
+CAPABILITIES = ("blocks/1", "infer/oip-v2", "get/events_after", "logs.tail", "bench")
 
 
 def run_agent(config: AgentConfig) -> None:
@@ -125,6 +126,7 @@ class _Agent:
         self._parts.notifier.stopping()
         self._connection.stop(self._parts.voice.offline_words)
         self._bridge.stop(STOP_TIMEOUT_S)
+        self._bench.cancel()
         self._hands.cancel_trial()
         self._supervisor.stop(STOP_TIMEOUT_S)
         for lane in self._lanes.values():
@@ -165,7 +167,9 @@ class _Agent:
             collect=lambda: self._runner.request_collection(),  # noqa: PLW0108 - the runner is made after this
             now_s=time.monotonic,
         )
-        subjects = Subjects(self._info, self._report, self._spool, self._log_lines)
+        deploy = self._lanes["deploy"].submit
+        self._bench = Bench(self._store.blob_path, self._config.profile, deploy, lambda: self._runner.state)
+        subjects = Subjects(self._info, self._report, self._spool, self._log_lines, self._bench)
         self._parts = Parts(
             inbox=self._inbox,
             local=self._local,

@@ -15,7 +15,7 @@ from typing import IO
 
 import psutil
 
-from edgeferry.agent.serving.command import TrialOptions, child_environment
+from edgeferry.agent.serving.command import TRIAL_RUNS, TRIAL_RUNS_S, TrialOptions, child_environment
 from edgeferry.agent.serving.report import TrialReport
 from edgeferry.wire.codec import WireError, decode
 from edgeferry.wire.messages import Code, Problem, Reason
@@ -51,6 +51,8 @@ def run_trial(
     threads: int,
     timeout_s: float,
     memory_limit_bytes: int,
+    max_runs: int = TRIAL_RUNS,
+    runs_s: float = TRIAL_RUNS_S,
     cancel: threading.Event | None = None,
 ) -> TrialReport:
     """Return how the candidate did. Blocks; call it in a worker thread, which must live until it returns.
@@ -62,13 +64,24 @@ def run_trial(
         threads: Of the interpreter.
         timeout_s: For the whole trial.
         memory_limit_bytes: That the process may hold.
+        max_runs: After the self-test, at most, to take the time of one.
+        runs_s: How long they may take together.
         cancel: Set from another thread, it ends the trial.
 
     Raises:
         TrialCancelledError: ``cancel`` was set.
         OSError: The process could not be started.
     """
-    options = TrialOptions(model, manifest, selftest, threads, os.getpid(), memory_limit_bytes + _RESERVED_BYTES)
+    options = TrialOptions(
+        model,
+        manifest,
+        selftest,
+        threads=threads,
+        parent_pid=os.getpid(),
+        data_limit_bytes=memory_limit_bytes + _RESERVED_BYTES,
+        max_runs=max_runs,
+        runs_s=runs_s,
+    )
     process = subprocess.Popen(
         options.command(),
         stdin=subprocess.DEVNULL,

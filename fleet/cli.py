@@ -28,6 +28,7 @@ _COMMANDS = {
     "rollback": ("edgeferry.fleet.commands.rollback", "Go back to an earlier version of a model."),
     "status": ("edgeferry.fleet.commands.status", "Show what devices should run of a model, and what they do run."),
     "infer": ("edgeferry.fleet.commands.infer", "Run samples through a model on a device."),
+    "bench": ("edgeferry.fleet.commands.bench", "Measure how fast a model is on a device."),
     "devices": ("edgeferry.fleet.commands.devices", "List the devices of the fleet and how they are."),
     "monitor": ("edgeferry.fleet.commands.monitor", "Watch the fleet: telemetry and models, live."),
     "origin": ("edgeferry.fleet.commands.origin", "Serve models to devices, for as long as it runs."),

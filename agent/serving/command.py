@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ServingOptions", "TrialOptions", "child_environment"]
+__all__ = ["TRIAL_RUNS", "TRIAL_RUNS_S", "ServingOptions", "TrialOptions", "child_environment"]
+
+TRIAL_RUNS = 20
+TRIAL_RUNS_S = 2.0
 
 _INHERITED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ")
 
@@ -89,6 +92,8 @@ class TrialOptions:
 
     Attributes:
         data_limit_bytes: Private memory that it may allocate (RLIMIT_DATA); 0 for no limit.
+        max_runs: After the self-test, at most, to take the time of one.
+        runs_s: How long they may take together.
     """
 
     model: Path
@@ -97,12 +102,15 @@ class TrialOptions:
     threads: int = 1
     parent_pid: int = 0
     data_limit_bytes: int = 0
+    max_runs: int = TRIAL_RUNS
+    runs_s: float = TRIAL_RUNS_S
 
     def command(self) -> list[str]:
         """Return the command line that says the same."""
         command = [*_python(".trial"), "--model", str(self.model), "--manifest", str(self.manifest)]
         command += ["--selftest", str(self.selftest), "--threads", str(self.threads)]
-        return [*command, "--parent-pid", str(self.parent_pid), "--data-limit-bytes", str(self.data_limit_bytes)]
+        command += ["--parent-pid", str(self.parent_pid), "--data-limit-bytes", str(self.data_limit_bytes)]
+        return [*command, "--max-runs", str(self.max_runs), "--runs-s", str(self.runs_s)]
 
     @classmethod
     def parse(cls, arguments: list[str]) -> "TrialOptions":
@@ -113,6 +121,8 @@ class TrialOptions:
         parser.add_argument("--threads", type=_positive, help="of the interpreter")
         parser.add_argument("--parent-pid", type=int, help="end when this process ends")
         parser.add_argument("--data-limit-bytes", type=int, help="private memory; 0 for no limit")
+        parser.add_argument("--max-runs", type=_positive, help="after the self-test, at most")
+        parser.add_argument("--runs-s", type=float, help="seconds that they may take together")
         return cls(**vars(parser.parse_args(arguments)))
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from edgeferry.agent.answering import Answerer, Subjects
+from edgeferry.agent.bench import Bench
 from edgeferry.agent.errors import AgentError
 from edgeferry.agent.fetching import Fetcher
 from edgeferry.agent.following import Follower
@@ -31,6 +32,7 @@ from edgeferry.agent.supervisor import ServingUp
 from edgeferry.agent.systemd import Notifier
 from edgeferry.agent.trust import Missing, Resolved
 from edgeferry.agent.voice import Voice
+from edgeferry.device_profiles import load_profile
 from edgeferry.wire.blocks import Block, parse_block_request
 from edgeferry.wire.codec import decode, encode
 from edgeferry.wire.desired import (
@@ -53,7 +55,8 @@ MODEL = "cats"
 ORIGIN = "workshop"
 BLOCK_BYTES = 1024
 TOPICS = Topics()
-INFO = Info(v=1, id=DEVICE, profile="generic-x86-64", boot="cafe")
+PROFILE = load_profile("generic-x86-64")
+INFO = Info(v=1, id=DEVICE, profile=PROFILE.name, boot="cafe")
 
 
 def ref_of(data: bytes) -> BlobRef:
@@ -426,7 +429,8 @@ class SimulatedAgent:
             collect=self._collect,
             now_s=time.monotonic,
         )
-        subjects = Subjects(lambda: INFO, self._report, self.spool, deque(["a line"]))
+        bench = Bench(self.store.blob_path, PROFILE, lanes.deploy.submit, lambda: self.runner.state)
+        subjects = Subjects(lambda: INFO, self._report, self.spool, deque(["a line"]), bench)
         return Parts(
             inbox=self.inbox,
             local=self.local,

@@ -1,6 +1,7 @@
 """What an operator may ask, and that nobody can make a device talk elsewhere or crash by asking."""
 
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ import pytest
 from msgspec.structs import replace
 
 from edgeferry.agent.answering import MAX_EVENTS, Answerer, Subjects, is_reply_topic
+from edgeferry.agent.bench import Bench
 from edgeferry.agent.inbox import Received
+from edgeferry.agent.state import AgentState, ModelRecord
 from edgeferry.wire.messages import ModelState, Request, Response, State
 from edgeferry.wire.topics import TopicKind
 
-from .simulated import DEVICE, INFO, TOPICS, Post, Said
+from .simulated import DEVICE, INFO, MODEL, PROFILE, TOPICS, Post, Said
+from .test_bench import installed
 from .test_spool import event, events, spool_in
 
 NOW_MS = 50_000
@@ -29,7 +33,10 @@ class Desk:
         self.post = Post()
         self.state = STATE
         self.lines: deque[str] = deque()
-        subjects = Subjects(lambda: INFO, lambda: self.state, self.spool, self.lines)
+        self.jobs: list[Callable[[], None]] = []
+        self.installed = AgentState()
+        bench = Bench(folder.joinpath, PROFILE, self.jobs.append, lambda: self.installed)
+        subjects = Subjects(lambda: INFO, lambda: self.state, self.spool, self.lines, bench)
         self.answerer = Answerer(self.post, TOPICS, DEVICE, subjects, max_packet_bytes)
 
     def ask(self, method: str, payload: bytes = b"", **fields: Any) -> Said | None:
@@ -102,6 +109,21 @@ class TestMethods:
         desk.lines.extend(["one", "two"])
 
         assert desk.ok("logs.tail")["lines"] == ["one", "two"]
+
+    def test_a_bench_is_answered_when_it_has_ended(self, desk: Desk) -> None:
+        desk.installed = AgentState(models={MODEL: ModelRecord(active=installed(1))})
+
+        at_once = desk.ask("bench", msgspec.json.encode({"id": "7", "parameters": {"model": MODEL}}))
+        desk.jobs[0]()
+
+        assert at_once is None
+        answer = msgspec.json.decode(desk.post.said[-1].payload, type=Response)
+        assert answer.id == "7"
+        assert answer.error is not None  # there are no files to run
+        assert answer.error.reason == "MANIFEST_MISMATCH"
+
+    def test_a_bench_that_makes_no_sense_is_refused_at_once(self, desk: Desk) -> None:
+        assert desk.reason("bench") == "BAD_REQUEST"
 
 
 class TestRefusals:

@@ -24,8 +24,9 @@ from tests.brokers import TestBroker
 from edgeferry.fleet.planning import targets_of
 from edgeferry.fleet.push import Target
 from edgeferry.fleet.repository import Repository
+from edgeferry.wire.bench import BenchParameters, BenchReport
 from edgeferry.wire.blocks import BLOCK_BYTES, MAX_WINDOW, Block, BlockRequest, block_count
-from edgeferry.wire.codec import encode
+from edgeferry.wire.codec import decode, encode
 from edgeferry.wire.desired import (
     ROLE_MODEL,
     ROLE_SELFTEST,
@@ -42,6 +43,7 @@ from edgeferry.wire.messages import (
     Outcome,
     Problem,
     Reason,
+    Request,
     Response,
     Result,
     State,
@@ -121,6 +123,7 @@ class FakeDevice:
         self.outcomes = dict(outcomes or {})
         self.state = State(v=1, ts=1, boot="b00t", generation=0, root_version=1)
         self.fetched: dict[str, bytes] = {}
+        self.models: dict[int, ArtifactManifest] = {}
         self.infer_requests = 0
         self.drops_inference = False
         self.refuses_inference = False
@@ -196,6 +199,8 @@ class FakeDevice:
         topic = self._topics.parse(message.topic)
         if topic.kind is TopicKind.TUF_TIMESTAMP:
             self._follow(msgspec.json.decode(message.payload)["signed"]["version"])
+        elif topic.kind is TopicKind.REQUEST and topic.name == "bench":
+            self._bench(message)
         elif topic.kind is TopicKind.INFER:
             self._infer(topic.name, message)
 
@@ -218,6 +223,7 @@ class FakeDevice:
             before, wanted=target.version, phase="fetching", deployment=target.deployment, last=None
         )
         self._say_model(target.model, working)
+        self.models[target.version] = manifest
         for blob in manifest.blobs:
             if blob.sha256 not in self.fetched:
                 self.fetched[blob.sha256] = self._fetch(blob)
@@ -262,6 +268,40 @@ class FakeDevice:
         )
         self._client.publish(self._topics.blob_request(self.id), encode(request))
 
+    def _bench(self, message: mqtt.MQTTMessage) -> None:
+        request = decode(Request, message.payload)
+        asked = msgspec.convert(request.parameters, BenchParameters)
+        manifest = self.models.get(asked.version or self.state.models[asked.model].labels["stable"])
+        if manifest is None:
+            problem = Problem(Code.NOT_FOUND, Reason.UNKNOWN_MODEL, "on this device are others")
+            answer = Response(id=request.id, error=problem)
+        else:
+            report = BenchReport(
+                model=asked.model,
+                version=manifest.version,
+                profile=PROFILE,
+                scheme=manifest.scheme,
+                sha256=manifest.blob(ROLE_MODEL).sha256,
+                threads=4,
+                runs=int(asked.seconds * 100),
+                load_ms=7.0,
+                p50_ms=9.5,
+                p95_ms=10.25,
+                peak_rss_bytes=50_000_000,
+            )
+            answer = Response(id=request.id, ok=msgspec.Raw(encode(report)))
+        self._answer(message, request.reply_to, encode(answer))
+
+    def _answer(self, message: mqtt.MQTTMessage, reply_to: str, payload: bytes) -> None:
+        correlation = getattr(message.properties, "CorrelationData", b"") if message.properties else b""
+        properties = None
+        if correlation:
+            properties = Properties(PacketTypes.PUBLISH)
+            properties.CorrelationData = correlation
+        self._client.publish(
+            getattr(message.properties, "ResponseTopic", "") or reply_to, payload, properties=properties
+        )
+
     def _infer(self, model: str, message: mqtt.MQTTMessage) -> None:
         self.infer_requests += 1
         if self.drops_inference:
@@ -269,8 +309,6 @@ class FakeDevice:
         unpacked = unpack_mqtt(message.payload)
         assert unpacked is not None
         request, parts = split_body(*unpacked, max_header_bytes=1 << 16)
-        correlation = getattr(message.properties, "CorrelationData", b"") if message.properties else b""
-        reply_to = getattr(message.properties, "ResponseTopic", "") or str(request.parameters.get("reply_to", ""))
         if self.refuses_inference or self.refusals_left > 0:
             self.refusals_left -= 1
             problem = Problem(code=Code.RESOURCE_EXHAUSTED, reason=Reason.BUSY, detail="queue is full")
@@ -280,11 +318,7 @@ class FakeDevice:
             output = OutputTensor("y", tensor.shape, tensor.datatype, {BINARY_SIZE: len(data)})
             version = str(self.state.models[model].labels["stable"])
             payload = pack_mqtt(*join_body(InferResponse(model, version, (output,), request.id), [data]))
-        properties = None
-        if correlation:
-            properties = Properties(PacketTypes.PUBLISH)
-            properties.CorrelationData = correlation
-        self._client.publish(reply_to, payload, properties=properties)
+        self._answer(message, str(request.parameters.get("reply_to", "")), payload)
 
 
 def replace_state(state: State, **changes: Any) -> State:

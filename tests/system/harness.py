@@ -143,7 +143,8 @@ class System:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "EDGEFERRY_FLEET": str(self.fleet_dir), "EDGEFERRY_BROKER": self.broker.url}
+        places = {"EDGEFERRY_FLEET": str(self.fleet_dir), "XDG_DATA_HOME": str(self.folder / "share")}
+        return {**os.environ, **places, "EDGEFERRY_BROKER": self.broker.url}
 
     def run(self, *arguments: str, timeout_s: float = 60) -> Done:
         done = subprocess.run(

@@ -56,6 +56,9 @@ def test_a_model_goes_the_whole_way_and_back(fleet: System) -> None:
     assert versions == ["2"]
     np.testing.assert_array_equal(answers, on_host(second / "generic-x86-64" / "model.tflite", SAMPLES))
 
+    measured = fleet.must("bench", "pi", str(second), "--seconds", "0.2", "--json").json
+    assert (measured["version"], measured["runs"] > 20) == (2, True)
+
     refused = fleet.run("push", str(push(fleet, 3, passing=False)))
     assert refused.exit_code == 1
     assert "SELFTEST_MISMATCH" in refused.stderr

@@ -4,6 +4,7 @@ import hashlib
 
 from msgspec import Raw
 
+from edgeferry.wire.bench import BenchParameters, BenchReport
 from edgeferry.wire.blocks import Block, BlockRequest
 from edgeferry.wire.codec import Message
 from edgeferry.wire.desired import (
@@ -87,6 +88,20 @@ DOCUMENT = DesiredDocument(
 )
 
 MESSAGES: dict[str, Message] = {
+    "bench_parameters": BenchParameters(model="digits", version=7, seconds=2.5),
+    "bench_report": BenchReport(
+        model="digits",
+        version=7,
+        profile="raspberry-pi-4",
+        scheme="int8",
+        sha256=SHA256,
+        threads=4,
+        runs=812,
+        load_ms=7.25,
+        p50_ms=6.125,
+        p95_ms=6.5,
+        peak_rss_bytes=50_331_648,
+    ),
     "info": Info(
         v=1,
         id="pi-kitchen",

@@ -1,0 +1,125 @@
+"""Measures an installed model when an operator asks for it.
+
+A request changes nothing and brings nothing: what is measured was named by signed documents and has passed its trial
+here. It runs in a trial process, within the same limits, and in the lane of the deployments, so that there is never a
+second trial beside it.
+"""
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeferry.agent.state import AgentState, Installed, ModelRecord
+from edgeferry.agent.trial import TrialCancelledError, run_trial
+from edgeferry.device_profiles import DeviceProfile
+from edgeferry.wire.bench import BenchParameters, BenchReport
+from edgeferry.wire.codec import Message
+from edgeferry.wire.messages import Code, Problem, Reason
+
+__all__ = ["Bench"]
+
+MAX_RUNS = 10_000
+
+Reply = Callable[[Message], None]
+
+
+class Bench:
+    """Measures one model at a time.
+
+    Args:
+        blob_path: Tells where a blob lies, by its SHA-256.
+        profile: Of the device: threads and limits.
+        submit: Has a job done in a worker.
+        state: Returns what is installed.
+    """
+
+    def __init__(
+        self,
+        blob_path: Callable[[str], Path],
+        profile: DeviceProfile,
+        submit: Callable[[Callable[[], None]], None],
+        state: Callable[[], AgentState],
+    ) -> None:
+        self._blob_path = blob_path
+        self._profile = profile
+        self._submit = submit
+        self._state = state
+        self._turn = threading.Semaphore(1)
+        self._cancel = threading.Event()
+
+    def begin(self, parameters: dict[str, Any], reply: Reply) -> Problem | None:
+        """Begin to measure and return None, or return why not; called by the main loop.
+
+        Args:
+            parameters: Those of a `BenchParameters`.
+            reply: Called once from a worker, with a `BenchReport` or a `Problem`.
+        """
+        try:
+            asked = msgspec.convert(parameters, BenchParameters)
+        except msgspec.ValidationError as err:
+            return Problem(Code.INVALID_ARGUMENT, Reason.BAD_REQUEST, f"bench: {err}")
+        record = self._state().models.get(asked.model)
+        installed = _installed(record, asked.version) if record else None
+        if installed is None:
+            return Problem(Code.NOT_FOUND, Reason.UNKNOWN_MODEL, _missing(asked, record))
+        if not self._turn.acquire(blocking=False):
+            return Problem(Code.RESOURCE_EXHAUSTED, Reason.BUSY, "another bench is under way; ask again when it ended")
+        self._submit(partial(self._job, asked, installed, reply))
+        return None
+
+    def cancel(self) -> None:
+        """End a running one; from any thread."""
+        self._cancel.set()
+
+    def _job(self, asked: BenchParameters, installed: Installed, reply: Reply) -> None:
+        try:
+            reply(self._measure(asked, installed))
+        finally:
+            self._turn.release()
+
+    def _measure(self, asked: BenchParameters, installed: Installed) -> Message:
+        limits, threads = self._profile.trial, self._profile.serving.threads
+        try:
+            report = run_trial(
+                *(self._blob_path(blob.sha256) for blob in (installed.model, installed.manifest, installed.selftest)),
+                threads=threads,
+                timeout_s=limits.timeout_s + asked.seconds,
+                memory_limit_bytes=limits.memory_limit_bytes,
+                max_runs=MAX_RUNS,
+                runs_s=asked.seconds,
+                cancel=self._cancel,
+            )
+        except TrialCancelledError:
+            return Problem(Code.CANCELLED, Reason.TRIAL_CRASHED, "the agent is ending")
+        except OSError as err:
+            return Problem(Code.RESOURCE_EXHAUSTED, Reason.TRIAL_CRASHED, f"cannot start the trial process: {err}")
+        return report.problem or BenchReport(
+            model=asked.model,
+            version=installed.version,
+            profile=self._profile.name,
+            scheme=installed.scheme,
+            sha256=installed.model.sha256,
+            threads=threads,
+            runs=report.runs,
+            load_ms=report.load_ms,
+            p50_ms=report.invoke_p50_ms,
+            p95_ms=report.invoke_p95_ms,
+            peak_rss_bytes=report.peak_rss_bytes,
+        )
+
+
+def _installed(record: ModelRecord, version: int) -> Installed | None:
+    if not version:
+        return record.active
+    return next((one for one in (record.active, record.previous) if one and one.version == version), None)
+
+
+def _missing(asked: BenchParameters, record: ModelRecord | None) -> str:
+    known = [record.active, record.previous] if record else []
+    versions = ", ".join(str(one.version) for one in known if one) or "none"
+    wanted = f"version {asked.version}" if asked.version else "an active version"
+    return f"{asked.model}: wanted {wanted}, on this device are {versions}; push it first"
