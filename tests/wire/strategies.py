@@ -53,4 +53,6 @@ def _limited(kind: Any, meta: Meta) -> st.SearchStrategy[Any]:
         return st.text(max_size=meta.max_length)
     if kind is int:
         return st.integers(int(meta.ge or 0), int(meta.le or 0))
+    if kind is float and meta.le is not None:
+        return st.floats(meta.gt, meta.le, exclude_min=meta.gt is not None, allow_nan=False)
     return of(kind)
