@@ -37,6 +37,13 @@ _FILE = click.Path(path_type=Path)
 @click.option("--max-drop", type=float, default=0.01, show_default=True, help="Greatest allowed loss of accuracy.")
 @click.option("--scheme", "schemes", multiple=True, help="Try only this scheme of a profile's list; may be repeated.")
 @click.option(
+    "--repair/--no-repair",
+    "repairs",
+    default=True,
+    show_default=True,
+    help="Repair a scheme that loses too much before a later one is taken.",
+)
+@click.option(
     "--timeout",
     "timeout_s",
     type=click.FloatRange(1, MAX_DEADLINE_S),
@@ -88,6 +95,7 @@ def _request(options: dict[str, Any]) -> "ConversionRequest":
         max_drop=options["max_drop"],
         schemes=tuple(Scheme(name) for name in options["schemes"]),
         deadline_s=options["timeout_s"],
+        repairs=options["repairs"],
     )
 
 

@@ -1,13 +1,13 @@
 """One conversion from the source model to the artifact folders, all profiles at once.
 
-    convert the source -> per variant: make and measure -> evaluate -> per profile: choose -> write
+    convert the source -> per variant: make and measure -> evaluate -> per profile: choose, repair -> write
 
 Each variant is made once, whichever profiles want it. Nothing is written below the output folder before every profile
 has its artifact; what is in between stands in a temporary folder.
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from edgeferry.converter.formats.registry import Format, detect
 from edgeferry.converter.report import evaluation_summary, host, provenance, report
 from edgeferry.converter.request import ConversionRequest, check_request
 from edgeferry.converter.samples import Samples
-from edgeferry.converter.schemes import Variant, selftest_spec
-from edgeferry.converter.selection import Candidate, Choice, Unavailable, choose
+from edgeferry.converter.schemes import selftest_spec
+from edgeferry.converter.selection import Choice
+from edgeferry.converter.stock import Stock
 from edgeferry.converter.workshop import Made, Progress, Workshop
 from edgeferry.wire.desired import FORMAT, ROLE_MODEL, ROLE_SELFTEST, ArtifactManifest
 
@@ -75,10 +76,12 @@ def convert(request: ConversionRequest, progress: Progress) -> Conversion:
     try:
         with tempfile.TemporaryDirectory(prefix="edgeferry-convert-") as folder:
             workshop = Workshop(request, samples, Path(folder), progress)
-            made = _make_all(request, workshop, source_format)
-            conversion = _choose(request, made)
+            float_model = workshop.make_float(source_format)
+            stock = Stock(request, workshop, float_model)
+            stock.make_plain()
+            conversion = _concluded(request, [stock.choice_for(profile) for profile in request.profiles])
             progress(f"writing {conversion.folder}")
-            write_version(conversion.folder, _drafts(request, conversion, made, source_format))
+            write_version(conversion.folder, _drafts(request, conversion, stock, source_format))
     except OSError as err:
         where = err.filename or tempfile.gettempdir()
         raise ConverterError(f"{where}: {err.strerror or err}; the conversion needs room there") from err
@@ -91,20 +94,7 @@ def _load_samples(request: ConversionRequest) -> Samples:
     return Samples.load(request.judged_by)
 
 
-def _make_all(
-    request: ConversionRequest, workshop: Workshop, source_format: Format
-) -> dict[Variant, Made | Unavailable]:
-    float_model = workshop.make_float(source_format)
-    wanted = {variant for profile in request.profiles for variant in request.variants(profile).values()}
-    return {variant: workshop.make(variant, float_model) for variant in sorted(wanted)}
-
-
-def _choose(request: ConversionRequest, made: Mapping[Variant, Made | Unavailable]) -> Conversion:
-    choices = []
-    for profile in request.profiles:
-        offered = {scheme: made[variant] for scheme, variant in request.variants(profile).items()}
-        candidates = {scheme: _candidate(one) for scheme, one in offered.items()}
-        choices.append(choose(profile.name, request.wanted(profile), profile.budgets, candidates, request.max_drop))
+def _concluded(request: ConversionRequest, choices: Sequence[Choice]) -> Conversion:
     home = request.output / request.name
     version = next_version(home) if request.version is None else request.version
     conversion = Conversion(request.name, version, home / str(version), tuple(choices), request.is_held_out)
@@ -113,16 +103,7 @@ def _choose(request: ConversionRequest, made: Mapping[Variant, Made | Unavailabl
     return conversion
 
 
-def _candidate(one: Made | Unavailable) -> Candidate | Unavailable:
-    return one if isinstance(one, Unavailable) else one.candidate
-
-
-def _drafts(
-    request: ConversionRequest,
-    conversion: Conversion,
-    made: Mapping[Variant, Made | Unavailable],
-    source_format: Format,
-) -> list[Draft]:
+def _drafts(request: ConversionRequest, conversion: Conversion, stock: Stock, source_format: Format) -> list[Draft]:
     facts = {
         "name": conversion.name,
         "version": conversion.version,
@@ -132,9 +113,8 @@ def _drafts(
         "evaluation": {"held_out": conversion.is_held_out, **provenance(request.judged_by)},
         "host": host(),
     }
-    chosen = {one.candidate: one for one in made.values() if isinstance(one, Made)}
     return [
-        _draft(conversion, choice, chosen[choice.chosen], report(choice, facts=facts))
+        _draft(conversion, choice, stock.of(choice.chosen), report(choice, facts=facts))
         for choice in conversion.choices
         if choice.chosen is not None
     ]
@@ -143,7 +123,7 @@ def _drafts(
 def _draft(conversion: Conversion, choice: Choice, made: Made, story: Mapping[str, Any]) -> Draft:
     measurement = made.measurement
     files = {ROLE_MODEL: made.model, ROLE_SELFTEST: measurement.selftest}
-    scheme = made.variant.scheme
+    scheme = made.variant.stored_as
     manifest = ArtifactManifest(
         format=FORMAT,
         name=conversion.name,

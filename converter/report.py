@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def report(choice: Choice, *, facts: Mapping[str, Any]) -> dict[str, Any]:
         "profile": choice.profile,
         "scheme": choice.chosen.scheme if choice.chosen else None,
         "candidates": [verdict_row(verdict) for verdict in choice.verdicts],
+        "repairs": {scheme: [asdict(step) for step in steps] for scheme, steps in choice.steps.items()},
         **facts,
     }
 
@@ -85,5 +87,6 @@ def _figures(candidate: Candidate) -> dict[str, Any]:
         "size_bytes": candidate.size_bytes,
         "memory_bytes": candidate.memory_bytes,
         "host_latency_ms": round(candidate.latency_ms, 4),
+        "repaired_by": candidate.repaired_by,
         "evaluation": evaluation_summary(candidate),
     }

@@ -30,6 +30,7 @@ class ConversionRequest:
         max_drop: Greatest allowed loss of score.
         schemes: Only these of a profile's schemes; empty for all.
         deadline_s: How long each child process may take.
+        repairs: Whether a scheme that loses too much is repaired before one that comes later is taken.
     """
 
     model: Path
@@ -42,6 +43,7 @@ class ConversionRequest:
     max_drop: float = 0.01
     schemes: tuple[Scheme, ...] = ()
     deadline_s: float = DEFAULT_DEADLINE_S
+    repairs: bool = True
 
     @property
     def judged_by(self) -> Path:

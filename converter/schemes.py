@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgeferry.converter.repair.plan import NO_REPAIR, Repair
 from edgeferry.device_profiles import Scheme, WeightGranularity
 from edgeferry.wire.desired import SelfTestSpec
 
 __all__ = ["SUPPORTED", "Variant", "needs_calibration", "recipe", "selftest_spec", "variants"]
 
-SUPPORTED = (Scheme.FLOAT32, Scheme.FLOAT16, Scheme.DYNAMIC_INT8, Scheme.INT8)
+SUPPORTED = (Scheme.FLOAT32, Scheme.FLOAT16, Scheme.DYNAMIC_INT8, Scheme.INT8, Scheme.INT16X8)
 
-_WITH_INT8_WEIGHTS = (Scheme.DYNAMIC_INT8, Scheme.INT8)
+_WITH_INT8_WEIGHTS = (Scheme.DYNAMIC_INT8, Scheme.INT8, Scheme.INT16X8)
 _GRANULARITY = {WeightGranularity.PER_CHANNEL: "CHANNELWISE", WeightGranularity.PER_TENSOR: "TENSORWISE"}
 
 
@@ -24,13 +25,25 @@ class Variant:
 
     scheme: Scheme
     weights: WeightGranularity = WeightGranularity.PER_CHANNEL
+    repair: Repair = NO_REPAIR
 
     def __str__(self) -> str:
-        return self.scheme if self.weights is WeightGranularity.PER_CHANNEL else f"{self.scheme} {self.weights}"
+        stored = self.scheme if self.weights is WeightGranularity.PER_CHANNEL else f"{self.scheme} {self.weights}"
+        return f"{stored} with {self.repair.sentence}" if self.repair.sentence else stored
+
+    @property
+    def is_per_channel(self) -> bool:
+        """Return whether each output channel has a scale of its own."""
+        return self.weights is WeightGranularity.PER_CHANNEL
+
+    @property
+    def stored_as(self) -> Scheme:
+        """Return the scheme of what comes of it; with layers in float it is mixed."""
+        return Scheme.MIXED if self.repair.float_layers else self.scheme
 
     @property
     def file_name(self) -> str:
-        """Return a name for its files."""
+        """Return a name for its files, the same for all repairs of it."""
         return f"{self.scheme}-{self.weights}"
 
 
@@ -60,8 +73,9 @@ def recipe(variant: Variant) -> list[dict[str, Any]]:
             return [_everything("float_casting", _op(_weights(16, "FLOAT", "CHANNELWISE"), "FLOAT"))]
         case Scheme.DYNAMIC_INT8:
             return [_everything("min_max_uniform_quantize", _op(_int8_weights(variant), "INTEGER"))]
-        case Scheme.INT8:
-            activations = {"num_bits": 8, "symmetric": False, "granularity": "TENSORWISE", "dtype": "INT"}
+        case Scheme.INT8 | Scheme.INT16X8:
+            bits = 8 if variant.scheme is Scheme.INT8 else 16
+            activations = {"num_bits": bits, "symmetric": bits == 16, "granularity": "TENSORWISE", "dtype": "INT"}
             config = {"activation_tensor_config": activations, **_op(_int8_weights(variant), "INTEGER")}
             return [_everything("min_max_uniform_quantize", config)]
         case _:
@@ -72,14 +86,17 @@ def selftest_spec(scheme: Scheme, *, samples: int, peak: float) -> SelfTestSpec:
     """Return how near a device has to come to the outputs of this host.
 
     Another processor adds in another order, and rounds the other way now and then: a few steps of a quantized output.
-    Dynamic int8 rounds activations anew for each inference, where one step is 1/127 of their range.
+    Dynamic int8 rounds activations anew for each inference, where one step is 1/127 of their range; a mixed model does
+    between its layers what its outputs no longer show.
 
     Args:
         scheme: Of the model.
         samples: In the self-test.
         peak: Largest magnitude of a golden output, in real units.
     """
-    tolerance = {Scheme.FLOAT32: 1e-5, Scheme.FLOAT16: 1e-3, Scheme.DYNAMIC_INT8: 2e-2}.get(scheme, 1e-5)
+    tolerance = {Scheme.FLOAT32: 1e-5, Scheme.FLOAT16: 1e-3, Scheme.DYNAMIC_INT8: 2e-2, Scheme.MIXED: 2e-2}.get(
+        scheme, 1e-5
+    )
     return SelfTestSpec(samples=samples, steps=4, atol=max(peak, 1e-3) * tolerance, rtol=10 * tolerance)
 
 

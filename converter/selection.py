@@ -1,13 +1,14 @@
 """Which scheme a profile gets: the first of its list that keeps every budget; and why not each other one. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgeferry.converter.evaluate import Evaluation
+from edgeferry.converter.repair.plan import Step
 from edgeferry.converter.schemes import SUPPORTED
 from edgeferry.device_profiles import Budgets, Scheme
 
-__all__ = ["Candidate", "Choice", "Miss", "Unavailable", "Verdict", "choose", "in_mib"]
+__all__ = ["Candidate", "Choice", "Miss", "Unavailable", "Verdict", "choose", "in_mib", "keeps_accuracy"]
 
 
 _ROUNDING = 1e-9  # 0.95 - 0.94 is a little more than 0.01, and yet one sample of a hundred
@@ -21,6 +22,7 @@ class Candidate:
         size_bytes: Of the ``.tflite`` file.
         memory_bytes: Peak memory of loading and running it on the build host.
         latency_ms: Median time of one inference on the build host.
+        repaired_by: What was done so that it loses less, in words; empty for nothing.
     """
 
     scheme: Scheme
@@ -28,6 +30,7 @@ class Candidate:
     memory_bytes: int
     latency_ms: float
     evaluation: Evaluation
+    repaired_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,14 @@ class Miss:
     """A budget that a candidate does not keep.
 
     Attributes:
+        is_accuracy: Whether it is the accuracy's, which can be repaired.
         sentence: What was found and what is allowed.
         excess: By how much, relative to what is allowed.
     """
 
     sentence: str
     excess: float
+    is_accuracy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +79,23 @@ class Choice:
     Attributes:
         verdicts: One for each scheme, in the profile's order.
         chosen: None when nothing keeps the budgets.
+        steps: Of the repair ladder, by the scheme for which it was climbed.
     """
 
     profile: str
     verdicts: tuple[Verdict, ...]
     chosen: Candidate | None
+    steps: Mapping[Scheme, tuple[Step, ...]] = field(default_factory=dict)
+
+    def losing(self) -> tuple[Scheme, ...]:
+        """Return the schemes before the chosen one that would do but for their accuracy, in the profile's order."""
+        found = []
+        for verdict in self.verdicts:
+            if verdict.candidate is not None and verdict.candidate is self.chosen:
+                break
+            if verdict.misses and all(miss.is_accuracy for miss in verdict.misses):
+                found.append(verdict.scheme)
+        return tuple(found)
 
     def nearest_miss(self) -> str:
         """Return which scheme came nearest, and what it lacks."""
@@ -117,6 +134,11 @@ def choose(
     return Choice(profile, tuple(verdicts), chosen)
 
 
+def keeps_accuracy(candidate: Candidate, max_drop: float) -> bool:
+    """Return whether ``candidate`` loses at most ``max_drop``."""
+    return candidate.evaluation.drop <= max_drop + _ROUNDING
+
+
 def in_mib(size_bytes: int) -> str:
     """Return a size for people: ``1.25 MiB``, ``830 KiB``."""
     return f"{size_bytes / 2**20:.2f} MiB" if size_bytes >= 2**20 else f"{size_bytes / 2**10:.1f} KiB"
@@ -137,15 +159,20 @@ def _judge(
     misses = _misses(found, budgets, max_drop)
     if misses:
         return Verdict(scheme, found, misses, "; ".join(miss.sentence for miss in misses))
-    return Verdict(scheme, found, (), f"good, but {chosen.scheme} comes first" if chosen else "chosen")
+    return Verdict(scheme, found, (), f"good, but {chosen.scheme} comes first" if chosen else _chosen(found))
+
+
+def _chosen(candidate: Candidate) -> str:
+    return f"chosen, repaired by {candidate.repaired_by}" if candidate.repaired_by else "chosen"
 
 
 def _misses(candidate: Candidate, budgets: Budgets, max_drop: float) -> tuple[Miss, ...]:
     drop = candidate.evaluation.drop
     misses = []
-    if drop > max_drop + _ROUNDING:
+    if not keeps_accuracy(candidate, max_drop):
         metric = candidate.evaluation.metric
-        misses.append(Miss(f"loses {drop:.4f} of {metric}, allowed are {max_drop:g}", _excess(drop, max_drop)))
+        sentence = f"loses {drop:.4f} of {metric}, allowed are {max_drop:g}"
+        misses.append(Miss(sentence, _excess(drop, max_drop), is_accuracy=True))
     if candidate.size_bytes > budgets.model_bytes:
         sentence = f"has {in_mib(candidate.size_bytes)}, the profile allows {in_mib(budgets.model_bytes)}"
         misses.append(Miss(sentence, _excess(candidate.size_bytes, budgets.model_bytes)))

@@ -3,6 +3,7 @@
 Decides what is a failure of one variant (the others go on) and what is a failure of the conversion.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from edgeferry.converter.evaluate import evaluate, largest_difference
 from edgeferry.converter.formats.registry import Format
 from edgeferry.converter.measure import Measurement, measure, parse_specs
 from edgeferry.converter.quantize import quantize
+from edgeferry.converter.repair.attempts import Findings, make_attempts
+from edgeferry.converter.repair.plan import Rung
 from edgeferry.converter.request import ConversionRequest
 from edgeferry.converter.samples import Samples
 from edgeferry.converter.schemes import Variant
@@ -46,6 +49,7 @@ class Workshop:
         self._samples = samples
         self._folder = folder
         self._progress = progress
+        self._stopwatch = threading.Lock()  # one model is measured at a time: the others would cost it time
 
     def make_float(self, source_format: Format) -> Made:
         """Return the float model, which has been seen to compute what the source computes.
@@ -86,9 +90,35 @@ class Workshop:
                 folder=self._folder / variant.file_name,
                 deadline_s=self._request.deadline_s,
             )
-            measurement = self._measure(variant, model, float_model.measurement.inputs)
+            return self.judge(variant, model, float_model)
         except ConverterError as err:
             return Unavailable(variant.scheme, str(err))
+
+    def attempt(self, variant: Variant, rung: Rung, float_model: Made) -> Findings:
+        """Return what was made and found on one rung for ``variant``, which has the repairs of the rungs below.
+
+        Raises:
+            ConverterError: The child process failed.
+        """
+        self._progress(f"repairing {variant}: {rung}")
+        folder = self._folder / f"{variant.file_name}.{rung.name.lower()}"
+        return make_attempts(
+            float_model.model,
+            variant,
+            rung,
+            self._request.calibration or self._samples.path,
+            folder=folder,
+            deadline_s=self._request.deadline_s,
+        )
+
+    def judge(self, variant: Variant, model: Path, float_model: Made) -> Made:
+        """Return the model in the file ``model``, measured and evaluated on all samples.
+
+        Raises:
+            ConverterError: It cannot be run.
+        """
+        with self._stopwatch:
+            measurement = self._measure(variant, model, float_model.measurement.inputs)
         return self._made(variant, model, measurement, float_model.measurement)
 
     def _measure(self, variant: Variant, model: Path, inputs: Sequence[TensorSpec]) -> Measurement:
@@ -103,7 +133,8 @@ class Workshop:
 
     def _made(self, variant: Variant, model: Path, measurement: Measurement, float_model: Measurement) -> Made:
         candidate = Candidate(
-            scheme=variant.scheme,
+            scheme=variant.stored_as,
+            repaired_by=variant.repair.sentence,
             size_bytes=model.stat().st_size,
             memory_bytes=measurement.memory_bytes,
             latency_ms=measurement.latency_ms,

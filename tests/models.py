@@ -1,7 +1,8 @@
 """Small real models and whole artifacts for tests, written without TensorFlow.
 
-`linear_model` is a classifier of one fully connected layer, in float32 or int8. `countdown_model` counts its input down
-to zero in a loop: a large number makes it slow, infinity makes it hang. `reciprocal_model` fails to run on zero.
+`linear_model` is a classifier of one fully connected layer, in float32 or int8. `convolutional_model` is a small net
+whose channels can be rescaled without a change of what it computes. `countdown_model` counts its input down to zero in
+a loop: a large number makes it slow, infinity makes it hang. `reciprocal_model` fails to run on zero.
 `hungry_model` takes as much memory as it is told to. `recursive_model` crashes the interpreter while it is loaded.
 """
 
@@ -89,6 +90,74 @@ def linear_model(
         graph.free_first_dimension(x, y)
     inputs = [x, graph.text("words")] if string_input else [x]
     return graph.write(path, inputs, [y])
+
+
+def convolutional_model(path: Path, *, rescaled: float = 1.0, classes: int = 6, seed: int = 0) -> Path:
+    """Write a net ``x[1, 8, 8, 3] -> scores[1, classes]`` of every layer between which channels can be rescaled.
+
+    Args:
+        path: Where to write it.
+        rescaled: By up to this factor channels are made larger behind a layer, and smaller before the next.
+        classes: Size of the output.
+        seed: Of weights and factors.
+    """
+    rng = np.random.default_rng(seed)
+
+    def weights(*shape: int, inputs: int) -> np.ndarray:
+        return rng.normal(0, (2 / inputs) ** 0.5, shape).astype(np.float32)
+
+    def factors(channels: int) -> np.ndarray:
+        return np.exp(rng.uniform(-1, 1, channels) * np.log(rescaled)).astype(np.float32)
+
+    first, second, third = factors(8), factors(8), factors(12)
+    layers = [
+        (weights(8, 3, 3, 3, inputs=27) * first[:, None, None, None], rng.normal(0, 0.1, 8) * first),
+        (weights(1, 3, 3, 8, inputs=9) / first * second, rng.normal(0, 0.1, 8) * second),
+        (weights(12, 3, 3, 8, inputs=72) / second * third[:, None, None, None], rng.normal(0, 0.1, 12) * third),
+        (weights(classes, 4 * 4 * 12, inputs=192) / np.tile(third, 16), rng.normal(0, 0.1, classes)),
+    ]
+    graph = _Graph()
+    constants = [
+        (graph.constant(f"w{at}", w.astype(np.float32)), graph.constant(f"b{at}", b.astype(np.float32)))
+        for at, (w, b) in enumerate(layers)
+    ]
+    shapes = [(1, 8, 8, 3), (1, 8, 8, 8), (1, 8, 8, 8), (1, 4, 4, 8), (1, 4, 4, 12), (1, 192), (1, classes)]
+    names = ["x", "first", "second", "pooled", "third", "flat", "scores"]
+    x, one, two, pooled, three, flat, y = (
+        graph.tensor(name, shape, np.float32) for name, shape in zip(names, shapes, strict=True)
+    )
+    _convolve(graph, x, constants[0], one)
+    _convolve(graph, one, constants[1], two, is_depthwise=True)
+    _pool(graph, two, pooled)
+    _convolve(graph, pooled, constants[2], three)
+    shape = graph.constant("shape", np.array(shapes[5], np.int32))
+    reshape = schema.ReshapeOptionsT()
+    reshape.newShape = list(shapes[5])
+    graph.operation(
+        schema.BuiltinOperator.RESHAPE, [three, shape], [flat], schema.BuiltinOptions.ReshapeOptions, reshape
+    )
+    operator, options = schema.BuiltinOperator.FULLY_CONNECTED, schema.FullyConnectedOptionsT()
+    graph.operation(operator, [flat, *constants[3]], [y], schema.BuiltinOptions.FullyConnectedOptions, options)
+    graph.signature({"x": x}, {"scores": y})
+    return graph.write(path, [x], [y])
+
+
+def _convolve(graph: "_Graph", x: int, constants: tuple[int, int], y: int, *, is_depthwise: bool = False) -> None:
+    options = schema.DepthwiseConv2DOptionsT() if is_depthwise else schema.Conv2DOptionsT()
+    options.strideW = options.strideH = 1
+    options.fusedActivationFunction = schema.ActivationFunctionType.RELU
+    kinds, codes = schema.BuiltinOptions, schema.BuiltinOperator
+    if is_depthwise:
+        options.depthMultiplier = 1
+        graph.operation(codes.DEPTHWISE_CONV_2D, [x, *constants], [y], kinds.DepthwiseConv2DOptions, options)
+    else:
+        graph.operation(codes.CONV_2D, [x, *constants], [y], kinds.Conv2DOptions, options)
+
+
+def _pool(graph: "_Graph", x: int, y: int) -> None:
+    options = schema.Pool2DOptionsT()
+    options.strideW = options.strideH = options.filterWidth = options.filterHeight = 2
+    graph.operation(schema.BuiltinOperator.MAX_POOL_2D, [x], [y], schema.BuiltinOptions.Pool2DOptions, options)
 
 
 def countdown_model(path: Path) -> Path:

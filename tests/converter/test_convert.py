@@ -148,12 +148,12 @@ def test_int8_is_smaller_than_float32(linear, run, tmp_path):
 
 
 def test_weights_follow_the_profile_and_other_schemes_are_passed_over(linear, run, tmp_path):
-    profile = profile_file(tmp_path, schemes="[int16x8, int8]", weights="per_tensor")
+    profile = profile_file(tmp_path, schemes="[mixed, int8]", weights="per_tensor")
 
     result = run(linear.arguments(tmp_path / "out", "-p", profile))
 
     assert result.exit_code == 0, result.stderr
-    assert "passed over: the converter makes float32, float16, dynamic_int8, int8" in result.stdout
+    assert "passed over: the converter makes float32, float16, dynamic_int8, int8, int16x8" in result.stdout
     assert "making and measuring int8 per_tensor" in result.stderr
     assert manifest_of(artifact(tmp_path / "out", "board")).scheme == "int8"
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from edgeferry.converter.repair.plan import Repair
 from edgeferry.converter.schemes import SUPPORTED, Variant, needs_calibration, recipe, selftest_spec, variants
 from edgeferry.device_profiles import Scheme, WeightGranularity
 
@@ -25,32 +26,50 @@ def test_float16_stores_weights_in_sixteen_bits():
     }
 
 
-@pytest.mark.parametrize("scheme", [Scheme.DYNAMIC_INT8, Scheme.INT8])
+@pytest.mark.parametrize("scheme", [Scheme.DYNAMIC_INT8, Scheme.INT8, Scheme.INT16X8])
 def test_a_profile_decides_the_granularity_of_int8_weights(scheme):
     assert weights_of(Variant(scheme))["granularity"] == "CHANNELWISE"
     assert weights_of(Variant(scheme, PER_TENSOR))["granularity"] == "TENSORWISE"
 
 
-def test_only_int8_quantizes_activations_beforehand():
+def test_only_integer_schemes_quantize_activations_beforehand():
     activations = {s: "activation_tensor_config" in str(recipe(Variant(s))) for s in SUPPORTED}
 
-    assert [s for s in SUPPORTED if activations[s]] == [Scheme.INT8]
-    assert [s for s in SUPPORTED if needs_calibration(s)] == [Scheme.INT8]
+    assert [s for s in SUPPORTED if activations[s]] == [Scheme.INT8, Scheme.INT16X8]
+    assert [s for s in SUPPORTED if needs_calibration(s)] == [Scheme.INT8, Scheme.INT16X8]
+
+
+def test_int16x8_has_symmetric_activations_as_its_kernels_want():
+    activations = recipe(Variant(Scheme.INT16X8))[0]["op_config"]["activation_tensor_config"]
+
+    assert (activations["num_bits"], activations["symmetric"]) == (16, True)
 
 
 def test_a_scheme_that_cannot_be_made_has_no_recipe():
-    with pytest.raises(ValueError, match="int16x8 cannot be made"):
-        recipe(Variant(Scheme.INT16X8))
+    with pytest.raises(ValueError, match="mixed cannot be made"):
+        recipe(Variant(Scheme.MIXED))
 
 
 def test_variants_keep_the_profiles_order_and_pass_over_what_cannot_be_made():
-    found = variants([Scheme.INT16X8, Scheme.INT8, Scheme.FLOAT16], PER_TENSOR)
+    found = variants([Scheme.MIXED, Scheme.INT8, Scheme.FLOAT16], PER_TENSOR)
 
     assert list(found.values()) == [Variant(Scheme.INT8, PER_TENSOR), Variant(Scheme.FLOAT16)]
 
 
 def test_floats_are_one_variant_for_all_profiles():
     assert variants([Scheme.FLOAT32], PER_TENSOR) == variants([Scheme.FLOAT32], WeightGranularity.PER_CHANNEL)
+
+
+def test_a_repair_is_part_of_a_variant():
+    repaired = Variant(Scheme.INT8, repair=Repair(is_equalized=True))
+
+    assert str(repaired) == "int8 with cross-layer equalization"
+    assert repaired.stored_as is Scheme.INT8
+    assert repaired.file_name == Variant(Scheme.INT8).file_name
+
+
+def test_with_layers_in_float_it_is_mixed():
+    assert Variant(Scheme.INT8, repair=Repair(float_layers=("a;",))).stored_as is Scheme.MIXED
 
 
 def test_a_variant_says_its_granularity_where_it_matters():

@@ -1,5 +1,7 @@
 """The first scheme that keeps every budget."""
 
+from dataclasses import replace
+
 from edgeferry.converter.evaluate import Evaluation, Metric
 from edgeferry.converter.selection import Candidate, Unavailable, choose, in_mib
 from edgeferry.device_profiles import Budgets, Scheme
@@ -56,14 +58,12 @@ def test_what_exactly_meets_a_budget_keeps_it():
 
 
 def test_a_scheme_that_cannot_be_made_is_passed_over_with_a_reason():
-    choice = chosen_from(
-        Unavailable(Scheme.DYNAMIC_INT8, "no"), order=(Scheme.INT16X8, Scheme.DYNAMIC_INT8), max_drop=0
-    )
+    choice = chosen_from(Unavailable(Scheme.DYNAMIC_INT8, "no"), order=(Scheme.MIXED, Scheme.DYNAMIC_INT8), max_drop=0)
 
     assert choice.chosen is None
     assert choice.verdicts[0].reason.startswith("passed over: the converter makes float32")
     assert choice.verdicts[1].reason == "not made: no"
-    assert choice.nearest_miss().startswith("int16x8: passed over")
+    assert choice.nearest_miss().startswith("mixed: passed over")
 
 
 def test_the_nearest_miss_is_the_smallest_excess():
@@ -85,3 +85,34 @@ def test_no_drop_at_all_can_be_asked_for():
 
 def test_sizes_are_written_for_people():
     assert [in_mib(1536), in_mib(3 << 20)] == ["1.5 KiB", "3.00 MiB"]
+
+
+def test_what_loses_before_the_chosen_one_can_be_repaired():
+    choice = chosen_from(
+        candidate(Scheme.INT8, drop=0.3), candidate(Scheme.DYNAMIC_INT8), candidate(Scheme.FLOAT32, drop=0.3)
+    )
+
+    assert choice.losing() == (Scheme.INT8,)
+
+
+def test_what_is_too_large_as_well_is_not_worth_a_repair():
+    choice = chosen_from(candidate(Scheme.INT8, drop=0.3, size_bytes=3 << 20), candidate(Scheme.DYNAMIC_INT8, drop=0.3))
+
+    assert choice.losing() == (Scheme.DYNAMIC_INT8,)
+
+
+def test_a_repaired_one_says_by_what():
+    repaired = replace(candidate(Scheme.INT8), repaired_by="cross-layer equalization")
+
+    choice = chosen_from(repaired, candidate(Scheme.DYNAMIC_INT8))
+
+    assert choice.verdicts[0].reason == "chosen, repaired by cross-layer equalization"
+
+
+def test_a_mixed_model_stands_in_for_the_scheme_that_it_was_made_of():
+    mixed = replace(candidate(Scheme.MIXED), repaired_by="1 layer in float")
+
+    choice = choose("board", ORDER, BUDGETS, {Scheme.INT8: mixed, Scheme.FLOAT32: candidate(Scheme.FLOAT32)}, 0.01)
+
+    assert choice.chosen is mixed
+    assert choice.verdicts[-1].reason == "good, but mixed comes first"
