@@ -16,6 +16,7 @@ from edgeferry.converter.child import MAX_DEADLINE_S
 from edgeferry.converter.errors import ConverterError, RequestError
 
 if TYPE_CHECKING:
+    from edgeferry.converter.metrics import Metric
     from edgeferry.converter.pipeline import Conversion
     from edgeferry.converter.request import ConversionRequest
 
@@ -34,7 +35,10 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--calibration", type=_FILE, help=".npz with real samples; int8 learns its ranges from them.")
 @click.option("--evaluation", type=_FILE, help=".npz with held-out samples; those of --calibration unless given.")
-@click.option("--max-drop", type=float, default=0.01, show_default=True, help="Greatest allowed loss of accuracy.")
+@click.option(
+    "--max-drop", type=float, default=0.01, show_default=True, help="Greatest allowed loss, with 95 % confidence."
+)
+@click.option("--metric", help="What candidates are judged by; what suits labels and outputs unless given.")
 @click.option("--scheme", "schemes", multiple=True, help="Try only this scheme of a profile's list; may be repeated.")
 @click.option(
     "--repair/--no-repair",
@@ -95,8 +99,17 @@ def _request(options: dict[str, Any]) -> "ConversionRequest":
         max_drop=options["max_drop"],
         schemes=tuple(Scheme(name) for name in options["schemes"]),
         deadline_s=options["timeout_s"],
+        metric=_metric(options["metric"]),
         repairs=options["repairs"],
     )
+
+
+def _metric(name: str | None) -> "Metric | None":
+    from edgeferry.converter.metrics import Metric  # noqa: PLC0415 - `edgeferry --help` shall be quick
+
+    if name is not None and name not in list(Metric):
+        raise RequestError(f"--metric {name!r} is not known; wanted one of {', '.join(Metric)}")
+    return None if name is None else Metric(name)
 
 
 def _fail(err: ConverterError) -> NoReturn:

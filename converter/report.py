@@ -48,6 +48,7 @@ def evaluation_summary(candidate: Candidate) -> dict[str, Any]:
         "float": evaluation.float_score,
         "candidate": evaluation.score,
         "drop": evaluation.drop,
+        "drop_95": list(evaluation.interval),
         "samples": evaluation.samples,
     }
 

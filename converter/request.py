@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgeferry.converter.child import DEFAULT_DEADLINE_S, MAX_DEADLINE_S
 from edgeferry.converter.errors import RequestError
+from edgeferry.converter.metrics import Metric
 from edgeferry.converter.schemes import SUPPORTED, Variant, needs_calibration, variants
 from edgeferry.device_profiles import DeviceProfile, Scheme
 
@@ -27,9 +28,10 @@ class ConversionRequest:
         calibration: Real samples from which int8 learns its ranges.
         evaluation: Held-out samples to judge by; the calibration's where there are none.
         version: Of the artifact; None for the one after the newest in ``output``.
-        max_drop: Greatest allowed loss of score.
+        max_drop: Greatest allowed loss of score, for the upper end of its confidence interval.
         schemes: Only these of a profile's schemes; empty for all.
         deadline_s: How long each child process may take.
+        metric: What candidates are judged by; None for what suits labels and outputs.
         repairs: Whether a scheme that loses too much is repaired before one that comes later is taken.
     """
 
@@ -43,6 +45,7 @@ class ConversionRequest:
     max_drop: float = 0.01
     schemes: tuple[Scheme, ...] = ()
     deadline_s: float = DEFAULT_DEADLINE_S
+    metric: Metric | None = None
     repairs: bool = True
 
     @property

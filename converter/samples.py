@@ -1,7 +1,7 @@
 """Real samples in a ``.npz`` file: what the file must hold, and how its arrays become a model's inputs.
 
 ``x``, or one array per input of the model under the input's name, the first axis counting the samples; and ``y``,
-integer class labels, where there are any.
+labels, where there are any.
 """
 
 import stat
@@ -32,12 +32,12 @@ class Samples:
     Attributes:
         path: The file.
         arrays: By name; finite numbers, the first axis counts the samples.
-        labels: Class of each sample, 0 or more; None where the file has no ``y``.
+        labels: Of each sample: a class (0 or more), a map of classes, or real numbers; None where there is no ``y``.
     """
 
     path: Path
     arrays: Mapping[str, NDArray[Any]]
-    labels: NDArray[np.int64] | None
+    labels: NDArray[Any] | None
 
     @property
     def count(self) -> int:
@@ -76,20 +76,6 @@ class Samples:
         for spec in inputs:
             self._check_shape(spec, named[spec.name])
         return {spec.name: _cast(self.path, spec, named[spec.name]) for spec in inputs}
-
-    def check_labels(self, classes: int) -> None:
-        """Do nothing when every label names one of ``classes``, or there are no labels.
-
-        Raises:
-            SamplesError: A label is too large.
-        """
-        if self.labels is None or self.labels.max() < classes:
-            return
-        sample = int(np.argmax(self.labels >= classes))
-        raise SamplesError(
-            f"{self.path}: y has label {self.labels[sample]} at sample {sample}, "
-            f"but the model tells {classes} classes apart; wanted 0 to {classes - 1}"
-        )
 
     def _by_input(self, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         if len(names) == 1 and set(self.arrays) == {_SINGLE}:
@@ -178,17 +164,17 @@ def _check_counts(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         raise SamplesError(f"{path}: holds no samples: its arrays have length 0")
 
 
-def _labels(path: Path, labels: NDArray[Any]) -> NDArray[np.int64]:
-    if labels.dtype.kind not in "iu":
-        raise SamplesError(f"{path}: y holds {labels.dtype}; wanted integer labels, one per sample")
+def _labels(path: Path, labels: NDArray[Any]) -> NDArray[Any]:
+    if labels.dtype.kind not in "iuf":
+        raise SamplesError(f"{path}: y holds {labels.dtype}; wanted classes as integers, or real numbers")
+    if labels.dtype.kind == "f":
+        _check_finite(path, _LABELS, labels)
+        return labels.astype(np.float64)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.ndim != 1:
-        raise SamplesError(
-            f"{path}: y has shape {_shape(labels.shape)}, wanted (samples); make labels of one-hot rows with argmax(1)"
-        )
     if labels.min() < 0:
-        raise SamplesError(f"{path}: y has label {labels.min()} at sample {int(labels.argmin())}; wanted 0 or more")
+        sample = int(np.unravel_index(labels.argmin(), labels.shape)[0])
+        raise SamplesError(f"{path}: y has label {labels.min()} at sample {sample}; wanted 0 or more")
     return labels.astype(np.int64)
 
 

@@ -46,14 +46,14 @@ class Miss:
     """A budget that a candidate does not keep.
 
     Attributes:
-        is_accuracy: Whether it is the accuracy's, which can be repaired.
+        is_reparable: Whether it is the accuracy's, and a better model could keep it.
         sentence: What was found and what is allowed.
         excess: By how much, relative to what is allowed.
     """
 
     sentence: str
     excess: float
-    is_accuracy: bool = False
+    is_reparable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Choice:
         for verdict in self.verdicts:
             if verdict.candidate is not None and verdict.candidate is self.chosen:
                 break
-            if verdict.misses and all(miss.is_accuracy for miss in verdict.misses):
+            if verdict.misses and all(miss.is_reparable for miss in verdict.misses):
                 found.append(verdict.scheme)
         return tuple(found)
 
@@ -113,7 +113,7 @@ def choose(
     candidates: Mapping[Scheme, Candidate | Unavailable],
     max_drop: float,
 ) -> Choice:
-    """Return the first of ``schemes`` that keeps ``budgets`` and loses at most ``max_drop``.
+    """Return the first of ``schemes`` that keeps ``budgets`` and surely loses at most ``max_drop``.
 
     Latency is no budget here: a time on the build host says nothing of the device.
 
@@ -122,7 +122,8 @@ def choose(
         schemes: The profile's, the preferred one first.
         budgets: The profile's.
         candidates: What was made; a supported scheme is among them.
-        max_drop: Greatest allowed loss of score, 0.01 is one point of a hundred.
+        max_drop: Greatest allowed loss of score, 0.01 is one point of a hundred; the upper end of the 95 % confidence
+            interval is held against it.
     """
     chosen: Candidate | None = None
     verdicts = []
@@ -135,8 +136,8 @@ def choose(
 
 
 def keeps_accuracy(candidate: Candidate, max_drop: float) -> bool:
-    """Return whether ``candidate`` loses at most ``max_drop``."""
-    return candidate.evaluation.drop <= max_drop + _ROUNDING
+    """Return whether ``candidate`` loses at most ``max_drop``, with the confidence of its interval."""
+    return candidate.evaluation.most <= max_drop + _ROUNDING
 
 
 def in_mib(size_bytes: int) -> str:
@@ -167,12 +168,9 @@ def _chosen(candidate: Candidate) -> str:
 
 
 def _misses(candidate: Candidate, budgets: Budgets, max_drop: float) -> tuple[Miss, ...]:
-    drop = candidate.evaluation.drop
     misses = []
     if not keeps_accuracy(candidate, max_drop):
-        metric = candidate.evaluation.metric
-        sentence = f"loses {drop:.4f} of {metric}, allowed are {max_drop:g}"
-        misses.append(Miss(sentence, _excess(drop, max_drop), is_accuracy=True))
+        misses.append(_accuracy_miss(candidate.evaluation, max_drop))
     if candidate.size_bytes > budgets.model_bytes:
         sentence = f"has {in_mib(candidate.size_bytes)}, the profile allows {in_mib(budgets.model_bytes)}"
         misses.append(Miss(sentence, _excess(candidate.size_bytes, budgets.model_bytes)))
@@ -180,6 +178,15 @@ def _misses(candidate: Candidate, budgets: Budgets, max_drop: float) -> tuple[Mi
         sentence = f"needs {in_mib(candidate.memory_bytes)} memory, the profile allows {in_mib(budgets.memory_bytes)}"
         misses.append(Miss(sentence, _excess(candidate.memory_bytes, budgets.memory_bytes)))
     return tuple(misses)
+
+
+def _accuracy_miss(evaluation: Evaluation, max_drop: float) -> Miss:
+    lost = f"loses {evaluation.drop:.4f} of {evaluation.metric}, with 95 % confidence at most {evaluation.most:.4f}"
+    sentence = f"{lost}; allowed are {max_drop:g}"
+    can_be_shown = evaluation.least <= max_drop + _ROUNDING
+    if not can_be_shown:
+        sentence += f", and {evaluation.samples} samples cannot show less than {evaluation.least:.4f}: give more"
+    return Miss(sentence, _excess(evaluation.most, max_drop), is_reparable=can_be_shown)
 
 
 def _excess(found: float, allowed: float) -> float:

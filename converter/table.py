@@ -13,7 +13,7 @@ def headings(choices: Sequence[Choice]) -> tuple[str, ...]:
     """Return the names of the columns; the score's is its metric."""
     verdicts = [verdict for choice in choices for verdict in choice.verdicts]
     metrics = [verdict.candidate.evaluation.metric for verdict in verdicts if verdict.candidate]
-    return ("profile", "scheme", "size", metrics[0] if metrics else "score", "drop", "verdict")
+    return ("profile", "scheme", "size", metrics[0] if metrics else "score", "drop (95 %)", "verdict")
 
 
 def rows(choices: Sequence[Choice]) -> list[tuple[str, ...]]:
@@ -44,6 +44,6 @@ def _cells(verdict: Verdict) -> tuple[str, ...]:
         verdict.scheme,
         in_mib(candidate.size_bytes),
         f"{evaluation.score:.4f}",
-        f"{evaluation.drop:+.4f}",
+        f"{evaluation.drop:+.4f} ({evaluation.interval[0]:+.4f} to {evaluation.interval[1]:+.4f})",
         verdict.reason,
     )

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from edgeferry.converter.arrays import read_arrays
 from edgeferry.converter.child import run_child
+from edgeferry.converter.difference import largest_difference
 from edgeferry.converter.errors import ConversionDiffersError, ConverterError
-from edgeferry.converter.evaluate import evaluate, largest_difference
+from edgeferry.converter.evaluate import evaluate
 from edgeferry.converter.formats.registry import Format
 from edgeferry.converter.measure import Measurement, measure, parse_specs
 from edgeferry.converter.quantize import quantize
@@ -66,6 +67,7 @@ class Workshop:
             "samples": str(self._samples.path),
             "calibration": self._request.calibration and str(self._request.calibration),
             "compared": _COMPARED_SAMPLES,
+            "metric": self._request.metric,
         }
         deadline_s = self._request.deadline_s
         result = run_child(
@@ -138,7 +140,7 @@ class Workshop:
             size_bytes=model.stat().st_size,
             memory_bytes=measurement.memory_bytes,
             latency_ms=measurement.latency_ms,
-            evaluation=evaluate(float_model.results, measurement.results, self._samples.labels),
+            evaluation=evaluate(float_model.results, measurement.results, self._samples.labels, self._request.metric),
         )
         return Made(variant, model, measurement, candidate)
 

@@ -1,8 +1,8 @@
 """The child process that turns a source model into the float ``.tflite``, and says what the source itself answers.
 
-Job: ``format``, ``model``, ``samples``, ``calibration`` (or null) and ``compared``. It leaves ``float.tflite``, and in
-``source`` the source model's outputs for the first ``compared`` samples. Its result: the ``inputs`` of the float
-model.
+Job: ``format``, ``model``, ``samples``, ``calibration`` and ``metric`` (or null), and ``compared``. It leaves
+``float.tflite``, and in ``source`` the source model's outputs for the first ``compared`` samples. Its result: the
+``inputs`` of the float model.
 """
 
 import importlib
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from edgeferry.converter.arrays import write_arrays
 from edgeferry.converter.child import child_main, report_step
-from edgeferry.converter.errors import SourceError
-from edgeferry.converter.evaluate import classes_of
+from edgeferry.converter.errors import SamplesError, SourceError
 from edgeferry.converter.formats.registry import FORMATS
 from edgeferry.converter.formats.source import Source, fixed_shapes
+from edgeferry.converter.metrics import Metric, check_labels, default_metric
 from edgeferry.converter.samples import Samples
 from edgeferry.inference.model import Model, ModelError
 
@@ -41,8 +41,11 @@ def _convert(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     shapes = fixed_shapes(source.inputs, samples)
     report_step(folder, f"running {path.name} as it is")
     outputs = _run(source, samples, job["compared"])
-    if loaded.labels is not None:
-        loaded.check_labels(classes_of(outputs))
+    metric = Metric(job["metric"]) if job["metric"] else default_metric(outputs, loaded.labels)
+    try:
+        check_labels(metric, outputs, loaded.labels)
+    except SamplesError as err:
+        raise SamplesError(f"{loaded.path}: {err}") from err
     write_arrays(folder / "source", outputs)
     report_step(folder, f"converting {path.name} to TensorFlow Lite")
     model = folder / "float.tflite"

@@ -43,7 +43,7 @@ def linear(tmp_path_factory: pytest.TempPathFactory) -> Case:
     path = linear_model(folder / "linear.tflite", features=FEATURES, classes=CLASSES)
     model = Model.load(path)
     rng = np.random.default_rng(7)
-    for name, count in (("train", 40), ("test", 60)):
+    for name, count in (("train", 40), ("test", 500)):
         x = rng.random((10 * count, FEATURES), np.float32)
         scores = np.stack([model.run({"x": row[None]})["scores"][0] for row in x])
         clear = np.diff(np.sort(scores)[:, -2:])[:, 0] > 0.1  # far enough from a tie to outlive int8

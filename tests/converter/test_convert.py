@@ -73,7 +73,7 @@ def test_the_manifest_says_what_the_model_is(converted):
     assert manifest.memory_bytes > 0
     assert manifest.evaluation["metric"] == "accuracy"
     assert manifest.evaluation["float"] == 1.0
-    assert manifest.evaluation["samples"] == 60
+    assert manifest.evaluation["samples"] == 500
     assert manifest.evaluation["drop"] == pytest.approx(1.0 - manifest.evaluation["candidate"])
 
 
@@ -165,7 +165,7 @@ def test_the_table_ends_a_conversion_and_versions_count_up(linear, run, tmp_path
     result = run(arguments)
 
     lines = result.stdout.splitlines()
-    assert lines[0].split() == ["profile", "scheme", "size", "accuracy", "drop", "verdict"]
+    assert lines[0].split() == ["profile", "scheme", "size", "accuracy", "drop", "(95", "%)", "verdict"]
     assert lines[1].split()[:2] == ["raspberry-pi-4", "float32"]
     assert lines[1].endswith("chosen")
     assert lines[-1] == f"Wrote {tmp_path / 'digits' / '2'}"

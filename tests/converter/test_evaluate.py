@@ -1,10 +1,10 @@
-"""Scores, and the comparison with the source."""
+"""A candidate beside the float model: what it loses, and how sure that is."""
 
 import numpy as np
 import pytest
 
-from edgeferry.converter.errors import SamplesError
-from edgeferry.converter.evaluate import Metric, classes_of, evaluate, largest_difference
+from edgeferry.converter.evaluate import evaluate
+from edgeferry.converter.metrics import Metric
 
 LABELS = np.array([0, 1, 2, 1])
 
@@ -30,7 +30,6 @@ def test_a_single_score_is_the_probability_of_class_one():
     single = {"out": np.array([0.9, 0.2, 0.5, 0.1])[:, None, None]}
 
     assert evaluate(single, single, np.array([1, 0, 1, 1])).score == 0.75
-    assert classes_of(single) == 2
 
 
 def test_nan_is_no_class():
@@ -73,46 +72,48 @@ def test_nan_explains_nothing():
     assert evaluate(reference, {"o": np.full((3, 1, 1), np.nan)}, None).score == 0
 
 
-@pytest.mark.parametrize(
-    "outputs",
-    [
-        {"a": np.ones((2, 1, 3)), "b": np.ones((2, 1, 3))},
-        {"picture": np.ones((2, 1, 4, 4, 3))},
-    ],
-)
-def test_labels_need_one_output_with_a_score_per_class(outputs):
-    with pytest.raises(SamplesError, match="leave y out"):
-        classes_of(outputs)
+def test_the_interval_of_a_drop_is_paired():
+    right = scores(*[0, 1] * 200)
+    labels = np.array([0, 1] * 200)
+    candidate = scores(*[1, 1], *[0, 1] * 199)
+
+    evaluation = evaluate(right, candidate, labels)
+
+    assert evaluation.drop == 1 / 400
+    assert evaluation.interval == pytest.approx((-0.0070, 0.0140), abs=1e-4)
+    assert evaluation.most == evaluation.interval[1]
 
 
-def test_a_model_that_converts_well_differs_nowhere():
-    source = {"out": np.linspace(-5, 5, 12).reshape(4, 1, 3)}
-    converted = {"out": np.concatenate([source["out"] + 1e-6, np.ones((2, 1, 3))])}
-
-    assert largest_difference(source, converted) is None
+def test_the_same_answers_lose_nothing_for_sure():
+    assert evaluate(scores(0, 1), scores(0, 1), np.array([0, 1])).interval == (0, 0)
 
 
-def test_the_largest_difference_is_named():
-    source = {"a": np.ones((4, 1, 3)), "b": np.ones((4, 1, 3))}
-    converted = {"a": np.ones((4, 1, 3)), "b": np.ones((4, 1, 3))}
-    converted["a"][1, 0, 0] = 1.1
-    converted["b"][2, 0, 1] = 3.0
+def test_few_samples_cannot_show_a_small_drop():
+    reference, candidate = scores(*[0] * 50), scores(*[0] * 50)
+    candidate["out"] += 1e-3
 
-    difference = largest_difference(source, converted)
+    evaluation = evaluate(reference, candidate, np.zeros(50, np.int64))
 
-    assert (difference.output, difference.sample) == ("b", 2)
-    assert difference.sentence == "output 'b' of sample 2 is 3 at [0, 1], the source says 1"
+    assert evaluation.drop == 0
+    assert evaluation.most == pytest.approx(evaluation.least) == pytest.approx(0.0713, abs=1e-4)
 
 
-def test_nan_is_the_largest_difference():
-    converted = {"a": np.ones((4, 1, 3))}
-    converted["a"][3, 0, 2] = np.nan
+def test_an_error_that_grows_is_a_loss_in_spreads_of_the_labels():
+    labels = np.array([0.0, 10.0, 20.0, 30.0])
+    reference, candidate = {"o": labels[:, None, None] + 1.0}, {"o": labels[:, None, None] + 3.0}
 
-    assert largest_difference({"a": np.ones((4, 1, 3))}, converted).sample == 3
+    evaluation = evaluate(reference, candidate, labels)
+
+    assert (evaluation.metric, evaluation.float_score, evaluation.score) == (Metric.MAE, 1.0, 3.0)
+    assert evaluation.drop == pytest.approx(2 / labels.std())
+    assert evaluation.interval == pytest.approx((evaluation.drop, evaluation.drop))
 
 
-def test_other_shapes_and_names_are_differences():
-    source = {"a": np.ones((2, 1, 3))}
+def test_constant_labels_have_no_spread_to_tell_an_error_in():
+    labels = np.full(4, 5.0)
 
-    assert "shape [1, 4], wanted [1, 3]" in largest_difference(source, {"a": np.ones((2, 1, 4))}).sentence
-    assert largest_difference(source, {"b": source["a"]}).sentence == "the outputs are called b, wanted a"
+    assert evaluate({"o": np.full((4, 1, 1), 5.0)}, {"o": np.full((4, 1, 1), 6.0)}, labels).drop == 1
+
+
+def test_a_metric_that_is_named_is_used():
+    assert evaluate(scores(0, 1, 2, 0), scores(0, 1, 2, 1), LABELS, Metric.TOP1_AGREEMENT).score == 0.75

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from edgeferry.converter.evaluate import Evaluation, Metric
+from edgeferry.converter.evaluate import Evaluation
+from edgeferry.converter.metrics import Metric
 from edgeferry.converter.selection import Candidate, Unavailable, choose, in_mib
 from edgeferry.device_profiles import Budgets, Scheme
 
@@ -11,9 +12,16 @@ ORDER = (Scheme.INT8, Scheme.DYNAMIC_INT8, Scheme.FLOAT32)
 
 
 def candidate(
-    scheme: Scheme, *, drop: float = 0.0, size_bytes: int = 1 << 20, memory_bytes: int = 1 << 20
+    scheme: Scheme,
+    *,
+    drop: float = 0.0,
+    most: float | None = None,
+    least: float = 0.0,
+    size_bytes: int = 1 << 20,
+    memory_bytes: int = 1 << 20,
 ) -> Candidate:
-    evaluation = Evaluation(Metric.ACCURACY, 0.9, 0.9 - drop, 100)
+    interval = (drop, drop if most is None else most)
+    evaluation = Evaluation(Metric.ACCURACY, 0.9, 0.9 - drop, 100, drop, interval, least)
     return Candidate(scheme, size_bytes, memory_bytes, 1.0, evaluation)
 
 
@@ -36,7 +44,9 @@ def test_a_scheme_that_loses_too_much_is_refused_with_both_figures():
     choice = chosen_from(candidate(Scheme.INT8, drop=0.3), candidate(Scheme.DYNAMIC_INT8), candidate(Scheme.FLOAT32))
 
     assert choice.chosen.scheme is Scheme.DYNAMIC_INT8
-    assert choice.verdicts[0].reason == "loses 0.3000 of accuracy, allowed are 0.01"
+    assert choice.verdicts[0].reason == (
+        "loses 0.3000 of accuracy, with 95 % confidence at most 0.3000; allowed are 0.01"
+    )
 
 
 def test_size_and_memory_are_budgets_too():
@@ -74,13 +84,17 @@ def test_the_nearest_miss_is_the_smallest_excess():
     )
 
     assert choice.chosen is None
-    assert choice.nearest_miss() == "nearest is dynamic_int8: loses 0.0120 of accuracy, allowed are 0.01"
+    assert choice.nearest_miss() == (
+        "nearest is dynamic_int8: loses 0.0120 of accuracy, with 95 % confidence at most 0.0120; allowed are 0.01"
+    )
 
 
 def test_no_drop_at_all_can_be_asked_for():
     choice = chosen_from(candidate(Scheme.INT8, drop=0.001), order=(Scheme.INT8,), max_drop=0.0)
 
-    assert choice.nearest_miss() == "nearest is int8: loses 0.0010 of accuracy, allowed are 0"
+    assert choice.nearest_miss() == (
+        "nearest is int8: loses 0.0010 of accuracy, with 95 % confidence at most 0.0010; allowed are 0"
+    )
 
 
 def test_sizes_are_written_for_people():
@@ -116,3 +130,17 @@ def test_a_mixed_model_stands_in_for_the_scheme_that_it_was_made_of():
 
     assert choice.chosen is mixed
     assert choice.verdicts[-1].reason == "good, but mixed comes first"
+
+
+def test_the_budget_is_held_against_the_upper_end_of_the_interval():
+    choice = chosen_from(candidate(Scheme.INT8, drop=0.005, most=0.02), candidate(Scheme.FLOAT32))
+
+    assert choice.chosen.scheme is Scheme.FLOAT32
+    assert choice.losing() == (Scheme.INT8,)
+
+
+def test_too_few_samples_are_told_and_not_repaired():
+    choice = chosen_from(candidate(Scheme.INT8, most=0.037, least=0.037), candidate(Scheme.FLOAT32))
+
+    assert choice.verdicts[0].reason.endswith("and 100 samples cannot show less than 0.0370: give more")
+    assert choice.losing() == ()

@@ -1,11 +1,12 @@
 """The table that ends a conversion."""
 
-from edgeferry.converter.evaluate import Evaluation, Metric
+from edgeferry.converter.evaluate import Evaluation
+from edgeferry.converter.metrics import Metric
 from edgeferry.converter.selection import Candidate, Choice, Verdict
 from edgeferry.converter.table import headings, rows, text_table
 from edgeferry.device_profiles import Scheme
 
-EVALUATION = Evaluation(Metric.ACCURACY, 0.9, 0.85, 100)
+EVALUATION = Evaluation(Metric.ACCURACY, 0.9, 0.85, 100, 0.05, (-0.01, 0.12))
 CANDIDATE = Candidate(Scheme.INT8, 2048, 4096, 1.0, EVALUATION)
 MADE = Verdict(Scheme.INT8, CANDIDATE, (), "chosen")
 PASSED_OVER = Verdict(Scheme.INT16X8, None, (), "passed over")
@@ -16,7 +17,7 @@ def test_a_profile_is_named_once_and_the_score_is_called_by_its_metric():
 
     assert headings([choice])[3] == "accuracy"
     assert rows([choice]) == [
-        ("board", "int8", "2.0 KiB", "0.8500", "+0.0500", "chosen"),
+        ("board", "int8", "2.0 KiB", "0.8500", "+0.0500 (-0.0100 to +0.1200)", "chosen"),
         ("", "int16x8", "", "", "", "passed over"),
     ]
 
