@@ -6,9 +6,10 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -16,12 +17,12 @@ from edgeferry.converter.child import MAX_DEADLINE_S
 from edgeferry.converter.errors import ConverterError, RequestError
 
 if TYPE_CHECKING:
-    from edgeferry.converter.metrics import Metric
     from edgeferry.converter.pipeline import Conversion
     from edgeferry.converter.request import ConversionRequest
 
 __all__ = ["convert"]
 
+_Kind = TypeVar("_Kind", bound=StrEnum)
 _MAX_VERSION = 2**53  # of wire.desired.Version, which is not quick to import
 _FILE = click.Path(path_type=Path)
 
@@ -40,6 +41,8 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--metric", help="What candidates are judged by; what suits labels and outputs unless given.")
 @click.option("--scheme", "schemes", multiple=True, help="Try only this scheme of a profile's list; may be repeated.")
+@click.option("--objective", help="order (the profile's, as it is), accuracy, size, latency or pareto.")
+@click.option("--io", help="Inputs and outputs of integer models: own (as it is), uint8 or float32.")
 @click.option(
     "--repair/--no-repair",
     "repairs",
@@ -78,16 +81,16 @@ def convert(*, as_json: bool, **options: Any) -> None:
 
 
 def _request(options: dict[str, Any]) -> "ConversionRequest":
+    from edgeferry.converter.metrics import Metric  # noqa: PLC0415
+    from edgeferry.converter.objective import Objective  # noqa: PLC0415
     from edgeferry.converter.request import ConversionRequest  # noqa: PLC0415
+    from edgeferry.converter.schemes import Io  # noqa: PLC0415
     from edgeferry.device_profiles import ProfileError, Scheme, load_profile  # noqa: PLC0415
 
     try:
         profiles = tuple(load_profile(name) for name in options["profiles"])
     except ProfileError as err:
         raise RequestError(str(err)) from err
-    unknown = [name for name in options["schemes"] if name not in list(Scheme)]
-    if unknown:
-        raise RequestError(f"--scheme {unknown[0]!r} is not known; wanted one of {', '.join(Scheme)}")
     return ConversionRequest(
         model=options["model"],
         name=options["name"],
@@ -97,19 +100,20 @@ def _request(options: dict[str, Any]) -> "ConversionRequest":
         evaluation=options["evaluation"],
         version=options["model_version"],
         max_drop=options["max_drop"],
-        schemes=tuple(Scheme(name) for name in options["schemes"]),
+        schemes=tuple(scheme for name in options["schemes"] if (scheme := _named(Scheme, name, "--scheme"))),
         deadline_s=options["timeout_s"],
-        metric=_metric(options["metric"]),
+        metric=_named(Metric, options["metric"], "--metric"),
+        objective=_named(Objective, options["objective"], "--objective") or Objective.ORDER,
+        io=_named(Io, options["io"], "--io") or Io.OWN,
         repairs=options["repairs"],
     )
 
 
-def _metric(name: str | None) -> "Metric | None":
-    from edgeferry.converter.metrics import Metric  # noqa: PLC0415 - `edgeferry --help` shall be quick
-
-    if name is not None and name not in list(Metric):
-        raise RequestError(f"--metric {name!r} is not known; wanted one of {', '.join(Metric)}")
-    return None if name is None else Metric(name)
+def _named(kind: type[_Kind], name: str | None, option: str) -> _Kind | None:
+    """Return the member of ``kind`` that an option names, or None where it was not given."""
+    if name is not None and name not in list(kind):
+        raise RequestError(f"{option} {name!r} is not known; wanted one of {', '.join(kind)}")
+    return None if name is None else kind(name)
 
 
 def _fail(err: ConverterError) -> NoReturn:

@@ -8,7 +8,8 @@ from pathlib import Path
 from edgeferry.converter.child import DEFAULT_DEADLINE_S, MAX_DEADLINE_S
 from edgeferry.converter.errors import RequestError
 from edgeferry.converter.metrics import Metric
-from edgeferry.converter.schemes import SUPPORTED, Variant, needs_calibration, variants
+from edgeferry.converter.objective import Objective
+from edgeferry.converter.schemes import SUPPORTED, Io, Variant, needs_calibration, variants
 from edgeferry.device_profiles import DeviceProfile, Scheme
 
 __all__ = ["ConversionRequest", "check_request"]
@@ -32,6 +33,8 @@ class ConversionRequest:
         schemes: Only these of a profile's schemes; empty for all.
         deadline_s: How long each child process may take.
         metric: What candidates are judged by; None for what suits labels and outputs.
+        io: Inputs and outputs of integer models.
+        objective: What is best among the candidates that keep the budgets.
         repairs: Whether a scheme that loses too much is repaired before one that comes later is taken.
     """
 
@@ -46,6 +49,8 @@ class ConversionRequest:
     schemes: tuple[Scheme, ...] = ()
     deadline_s: float = DEFAULT_DEADLINE_S
     metric: Metric | None = None
+    io: Io = Io.OWN
+    objective: Objective = Objective.ORDER
     repairs: bool = True
 
     @property
@@ -69,7 +74,7 @@ class ConversionRequest:
 
     def variants(self, profile: DeviceProfile) -> dict[Scheme, Variant]:
         """Return what is to be made for ``profile``, by scheme."""
-        return variants(self.wanted(profile), profile.weights)
+        return variants(self.wanted(profile), profile.weights, self.io)
 
 
 def check_request(request: ConversionRequest) -> None:

@@ -1,9 +1,10 @@
-"""Which scheme a profile gets: the first of its list that keeps every budget; and why not each other one. Pure."""
+"""Which scheme a profile gets: the best that keeps every budget; and why not each other one. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edgeferry.converter.evaluate import Evaluation
+from edgeferry.converter.objective import Objective, best
 from edgeferry.converter.repair.plan import Step
 from edgeferry.converter.schemes import SUPPORTED
 from edgeferry.device_profiles import Budgets, Scheme
@@ -31,6 +32,11 @@ class Candidate:
     latency_ms: float
     evaluation: Evaluation
     repaired_by: str = ""
+
+    @property
+    def drop(self) -> float:
+        """Return what it loses of the score."""
+        return self.evaluation.drop
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +118,10 @@ def choose(
     budgets: Budgets,
     candidates: Mapping[Scheme, Candidate | Unavailable],
     max_drop: float,
+    *,
+    objective: Objective = Objective.ORDER,
 ) -> Choice:
-    """Return the first of ``schemes`` that keeps ``budgets`` and surely loses at most ``max_drop``.
+    """Return the best of ``schemes`` among those that keep ``budgets`` and surely lose at most ``max_drop``.
 
     Latency is no budget here: a time on the build host says nothing of the device.
 
@@ -124,15 +132,12 @@ def choose(
         candidates: What was made; a supported scheme is among them.
         max_drop: Greatest allowed loss of score, 0.01 is one point of a hundred; the upper end of the 95 % confidence
             interval is held against it.
+        objective: What is best; the first of ``schemes`` unless something else is asked for.
     """
-    chosen: Candidate | None = None
-    verdicts = []
-    for scheme in schemes:
-        verdict = _judge(scheme, candidates.get(scheme), budgets, max_drop, chosen)
-        if chosen is None and verdict.candidate is not None and not verdict.misses:
-            chosen = verdict.candidate
-        verdicts.append(verdict)
-    return Choice(profile, tuple(verdicts), chosen)
+    judged = [_judge(scheme, candidates.get(scheme), budgets, max_drop) for scheme in schemes]
+    good = [verdict.candidate for verdict in judged if verdict.candidate is not None and not verdict.misses]
+    chosen = good[best(objective, good)] if good else None
+    return Choice(profile, tuple(_concluded(verdict, chosen, objective) for verdict in judged), chosen)
 
 
 def keeps_accuracy(candidate: Candidate, max_drop: float) -> bool:
@@ -145,26 +150,23 @@ def in_mib(size_bytes: int) -> str:
     return f"{size_bytes / 2**20:.2f} MiB" if size_bytes >= 2**20 else f"{size_bytes / 2**10:.1f} KiB"
 
 
-def _judge(
-    scheme: Scheme,
-    found: Candidate | Unavailable | None,
-    budgets: Budgets,
-    max_drop: float,
-    chosen: Candidate | None,
-) -> Verdict:
+def _judge(scheme: Scheme, found: Candidate | Unavailable | None, budgets: Budgets, max_drop: float) -> Verdict:
     if found is None:
         can = ", ".join(SUPPORTED)
         return Verdict(scheme, None, (), f"passed over: the converter makes {can}")
     if isinstance(found, Unavailable):
         return Verdict(scheme, None, (), f"not made: {found.reason}")
     misses = _misses(found, budgets, max_drop)
-    if misses:
-        return Verdict(scheme, found, misses, "; ".join(miss.sentence for miss in misses))
-    return Verdict(scheme, found, (), f"good, but {chosen.scheme} comes first" if chosen else _chosen(found))
+    return Verdict(scheme, found, misses, "; ".join(miss.sentence for miss in misses))
 
 
-def _chosen(candidate: Candidate) -> str:
-    return f"chosen, repaired by {candidate.repaired_by}" if candidate.repaired_by else "chosen"
+def _concluded(verdict: Verdict, chosen: Candidate | None, objective: Objective) -> Verdict:
+    if verdict.candidate is None or verdict.misses or chosen is None:
+        return verdict
+    if verdict.candidate is chosen:
+        return replace(verdict, reason=f"chosen, repaired by {chosen.repaired_by}" if chosen.repaired_by else "chosen")
+    first = "comes first" if objective is Objective.ORDER else f"is better for {objective}"
+    return replace(verdict, reason=f"good, but {chosen.scheme} {first}")
 
 
 def _misses(candidate: Candidate, budgets: Budgets, max_drop: float) -> tuple[Miss, ...]:

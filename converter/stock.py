@@ -79,7 +79,8 @@ class Stock:
     def _choose(self, profile: DeviceProfile, offered: dict[Scheme, Made | Unavailable]) -> Choice:
         candidates = {scheme: one if isinstance(one, Unavailable) else one.candidate for scheme, one in offered.items()}
         wanted = self._request.wanted(profile)
-        return choose(profile.name, wanted, profile.budgets, candidates, self._request.max_drop)
+        request = self._request
+        return choose(profile.name, wanted, profile.budgets, candidates, request.max_drop, objective=request.objective)
 
     def _climb(self, variant: Variant, *, may_mix: bool) -> Climb:
         plain = self._made[variant]

@@ -93,7 +93,7 @@ class Base:
         """
         recipe = [*self._recipe, *_excluded(float_layers)]
         if only:
-            recipe = [{**entry, "regex": _any_of(only)} for entry in self._recipe]
+            recipe = [{**entry, "regex": _any_of(only)} for entry in self._recipe if entry["operation"] == "*"]
         tool = quantizer.Quantizer(self.content, recipe)
         known = self._ranges(ranges) if tool.need_calibration else None
         return bytes(tool.quantize(known, enable_progress_report=False).quantized_model)

@@ -122,13 +122,11 @@ def rungs(scheme: Scheme, *, may_mix: bool) -> tuple[Rung, ...]:
         may_mix: Whether the runtime may run some layers in float.
     """
     last = (Rung.FLOAT_LAYERS,) * may_mix
-    match scheme:
-        case Scheme.INT8 | Scheme.INT16X8:
-            return (Rung.RANGES, Rung.EQUALIZATION, *last)
-        case Scheme.DYNAMIC_INT8:  # finds its ranges by itself at each inference
-            return (Rung.EQUALIZATION, *last)
-        case _:
-            return ()
+    if scheme in (Scheme.INT8, Scheme.INT16X8):
+        return (Rung.RANGES, Rung.EQUALIZATION, *last)
+    if scheme is Scheme.DYNAMIC_INT8:  # finds its ranges by itself at each inference
+        return (Rung.EQUALIZATION, *last)
+    return ()
 
 
 def attempts(rung: Rung, so_far: Repair, worst: Sequence[Sequence[str]] = ()) -> tuple[Repair, ...]:
@@ -139,19 +137,16 @@ def attempts(rung: Rung, so_far: Repair, worst: Sequence[Sequence[str]] = ()) ->
         so_far: The best of the rungs below.
         worst: For `Rung.FLOAT_LAYERS`: scopes of all layers, in groups, those that lose most first.
     """
-    match rung:
-        case Rung.RANGES:
-            others = (Ranges.PERCENTILE, Ranges.LEAST_ERROR, Ranges.MOVING_AVERAGE)
-            return tuple(replace(so_far, ranges=ranges) for ranges in others)
-        case Rung.EQUALIZATION:
-            plain = replace(so_far, ranges=Ranges.MIN_MAX)  # equalized channels need no values cut off
-            equalized = [replace(base, is_equalized=True) for base in dict.fromkeys((plain, so_far))]
-            corrected = [replace(base, is_corrected=True) for base in equalized]
-            return (*equalized, *corrected)
-        case Rung.FLOAT_LAYERS:
-            most = int(len(worst) * MAX_FLOAT_SHARE)
-            counts = [2**power for power in range(most.bit_length()) if 2**power <= most]
-            return tuple(replace(so_far, float_layers=tuple(chain(*worst[:count]))) for count in counts)
+    if rung is Rung.RANGES:
+        others = (Ranges.PERCENTILE, Ranges.LEAST_ERROR, Ranges.MOVING_AVERAGE)
+        return tuple(replace(so_far, ranges=ranges) for ranges in others)
+    if rung is Rung.EQUALIZATION:
+        plain = replace(so_far, ranges=Ranges.MIN_MAX)  # equalized channels need no values cut off
+        equalized = [replace(base, is_equalized=True) for base in dict.fromkeys((plain, so_far))]
+        return (*equalized, *(replace(base, is_corrected=True) for base in equalized))
+    most = int(len(worst) * MAX_FLOAT_SHARE)
+    counts = [2**power for power in range(most.bit_length()) if 2**power <= most]
+    return tuple(replace(so_far, float_layers=tuple(chain(*worst[:count]))) for count in counts)
 
 
 def to_judge(rung: Rung, made: Sequence[Attempt]) -> tuple[Attempt, ...]:

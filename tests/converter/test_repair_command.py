@@ -77,3 +77,22 @@ def test_what_cannot_be_repaired_is_refused_with_the_nearest_miss(run: Any, fold
     assert done.exit_code == 1
     assert "no scheme keeps the budgets of raspberry-pi-4: nearest is int8: loses" in done.stderr
     assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.parametrize(("io", "datatype"), [("uint8", "UINT8"), ("float32", "FP32")])
+def test_an_integer_model_has_the_inputs_that_are_asked_for(
+    run: Any, folder: Path, tmp_path: Path, io: str, datatype: str
+) -> None:
+    done = converted(run, folder, tmp_path, "--io", io, "--scheme", "int8")
+
+    assert done.exit_code == 0, done.stderr
+    manifest = json.loads((tmp_path / "net" / "1" / "raspberry-pi-4" / "artifact.json").read_text())
+    assert (manifest["inputs"][0]["datatype"], manifest["outputs"][0]["datatype"]) == (datatype, datatype)
+
+
+@pytest.mark.parametrize("option", ["--io", "--objective", "--metric"])
+def test_an_unknown_word_is_told_with_those_that_are_known(run: Any, folder: Path, tmp_path: Path, option: str) -> None:
+    done = converted(run, folder, tmp_path, option, "best")
+
+    assert done.exit_code == 2
+    assert f"{option} 'best' is not known; wanted one of " in done.stderr

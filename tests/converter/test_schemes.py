@@ -3,7 +3,7 @@
 import pytest
 
 from edgeferry.converter.repair.plan import Repair
-from edgeferry.converter.schemes import SUPPORTED, Variant, needs_calibration, recipe, selftest_spec, variants
+from edgeferry.converter.schemes import SUPPORTED, Io, Variant, needs_calibration, recipe, selftest_spec, variants
 from edgeferry.device_profiles import Scheme, WeightGranularity
 
 PER_TENSOR = WeightGranularity.PER_TENSOR
@@ -87,3 +87,27 @@ def test_a_self_test_is_stricter_for_floats_than_for_dynamic_int8():
     assert loose.atol == pytest.approx(0.2)
     assert selftest_spec(Scheme.INT8, samples=1, peak=1.0).steps == 4
     assert selftest_spec(Scheme.FLOAT32, samples=1, peak=0.0).atol > 0
+
+
+@pytest.mark.parametrize(
+    ("io", "scheme", "found"),
+    [
+        (Io.UINT8, Scheme.INT8, Io.UINT8),
+        (Io.FLOAT32, Scheme.INT8, Io.FLOAT32),
+        (Io.FLOAT32, Scheme.INT16X8, Io.FLOAT32),
+        (Io.UINT8, Scheme.INT16X8, Io.OWN),
+        (Io.UINT8, Scheme.DYNAMIC_INT8, Io.OWN),
+    ],
+)
+def test_only_integer_schemes_have_a_choice_of_inputs_and_outputs(io, scheme, found):
+    assert variants([scheme], WeightGranularity.PER_CHANNEL, io)[scheme].io is found
+
+
+def test_a_recipe_says_what_inputs_and_outputs_are():
+    uint8 = recipe(Variant(Scheme.INT8, io=Io.UINT8))[1:]
+    real = recipe(Variant(Scheme.INT8, io=Io.FLOAT32))[1:]
+
+    assert [entry["operation"] for entry in uint8] == ["INPUT", "OUTPUT"]
+    assert {entry["op_config"]["activation_tensor_config"]["dtype"] for entry in uint8} == {"UINT"}
+    assert {entry["algorithm_key"] for entry in real} == {"no_quantize"}
+    assert str(Variant(Scheme.INT8, io=Io.UINT8)) == "int8 with uint8 inputs and outputs"

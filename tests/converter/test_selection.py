@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from edgeferry.converter.evaluate import Evaluation
 from edgeferry.converter.metrics import Metric
+from edgeferry.converter.objective import Objective
 from edgeferry.converter.selection import Candidate, Unavailable, choose, in_mib
 from edgeferry.device_profiles import Budgets, Scheme
 
@@ -144,3 +145,12 @@ def test_too_few_samples_are_told_and_not_repaired():
 
     assert choice.verdicts[0].reason.endswith("and 100 samples cannot show less than 0.0370: give more")
     assert choice.losing() == ()
+
+
+def test_another_objective_overrides_the_order():
+    candidates = {one.scheme: one for one in (candidate(Scheme.INT8), candidate(Scheme.FLOAT32, size_bytes=5))}
+
+    choice = choose("board", (Scheme.INT8, Scheme.FLOAT32), BUDGETS, candidates, 0.01, objective=Objective.SIZE)
+
+    assert choice.chosen.scheme is Scheme.FLOAT32
+    assert choice.verdicts[0].reason == "good, but float32 is better for size"
