@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import signal
 import sys
 import threading
@@ -43,6 +44,10 @@ _FILE = click.Path(path_type=Path)
 @click.option("--scheme", "schemes", multiple=True, help="Try only this scheme of a profile's list; may be repeated.")
 @click.option("--objective", help="order (the profile's, as it is), accuracy, size, latency or pareto.")
 @click.option("--io", help="Inputs and outputs of integer models: own (as it is), uint8 or float32.")
+@click.option("--signature", help="Of a SavedModel; its serving signature, or the only one, unless given.")
+@click.option(
+    "--shape", "shapes", multiple=True, metavar="[INPUT=]1,D,...", help="What the open dimensions of an input are."
+)
 @click.option(
     "--repair/--no-repair",
     "repairs",
@@ -105,6 +110,8 @@ def _request(options: dict[str, Any]) -> "ConversionRequest":
         metric=_named(Metric, options["metric"], "--metric"),
         objective=_named(Objective, options["objective"], "--objective") or Objective.ORDER,
         io=_named(Io, options["io"], "--io") or Io.OWN,
+        signature=options["signature"],
+        shapes=dict(_shape(text) for text in options["shapes"]),
         repairs=options["repairs"],
     )
 
@@ -114,6 +121,14 @@ def _named(kind: type[_Kind], name: str | None, option: str) -> _Kind | None:
     if name is not None and name not in list(kind):
         raise RequestError(f"{option} {name!r} is not known; wanted one of {', '.join(kind)}")
     return None if name is None else kind(name)
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """Return the input's name, empty where there is none, and the shape that an option spells."""
+    name, _, sizes = text.rpartition("=")
+    if not re.fullmatch(r"[0-9]{1,9}(,[0-9]{1,9}){0,31}", sizes):
+        raise RequestError(f"--shape {text!r}: wanted whole numbers, such as 1,224,224,3 or image=1,224,224,3")
+    return name, tuple(int(size) for size in sizes.split(","))
 
 
 def _fail(err: ConverterError) -> NoReturn:

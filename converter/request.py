@@ -2,7 +2,8 @@
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeferry.converter.child import DEFAULT_DEADLINE_S, MAX_DEADLINE_S
@@ -35,6 +36,8 @@ class ConversionRequest:
         metric: What candidates are judged by; None for what suits labels and outputs.
         io: Inputs and outputs of integer models.
         objective: What is best among the candidates that keep the budgets.
+        signature: Of the source; None for its serving signature, or the only one.
+        shapes: Of the source's inputs, by name, the batch of 1 included; of the only one the name may be empty.
         repairs: Whether a scheme that loses too much is repaired before one that comes later is taken.
     """
 
@@ -51,6 +54,8 @@ class ConversionRequest:
     metric: Metric | None = None
     io: Io = Io.OWN
     objective: Objective = Objective.ORDER
+    signature: str | None = None
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     repairs: bool = True
 
     @property

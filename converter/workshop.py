@@ -68,6 +68,8 @@ class Workshop:
             "calibration": self._request.calibration and str(self._request.calibration),
             "compared": _COMPARED_SAMPLES,
             "metric": self._request.metric,
+            "signature": self._request.signature,
+            "shapes": {name: list(shape) for name, shape in self._request.shapes.items()},
         }
         deadline_s = self._request.deadline_s
         result = run_child(

@@ -1,8 +1,8 @@
 """The child process that turns a source model into the float ``.tflite``, and says what the source itself answers.
 
-Job: ``format``, ``model``, ``samples``, ``calibration`` and ``metric`` (or null), and ``compared``. It leaves
-``float.tflite``, and in ``source`` the source model's outputs for the first ``compared`` samples. Its result: the
-``inputs`` of the float model.
+Job: ``format``, ``model``, ``samples``, ``calibration``, ``metric`` and ``signature`` (or null), ``shapes`` by input,
+and ``compared``. It leaves ``float.tflite``, and in ``source`` the source model's outputs for the first ``compared``
+samples. Its result: the ``inputs`` of the float model.
 """
 
 import importlib
@@ -33,12 +33,12 @@ def _convert(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     path = Path(job["model"])
     report_step(folder, f"loading {path.name}")
     module = importlib.import_module(next(known.module for known in FORMATS if known.name == job["format"]))
-    source: Source = module.load(path)
+    source: Source = module.load(path, job["signature"])
     loaded = Samples.load(Path(job["samples"]))
     samples = loaded.bind(source.inputs)
     if job["calibration"]:  # said now, not after the conversion
         Samples.load(Path(job["calibration"])).bind(source.inputs)
-    shapes = fixed_shapes(source.inputs, samples)
+    shapes = fixed_shapes(source.inputs, samples, {name: tuple(shape) for name, shape in job["shapes"].items()})
     report_step(folder, f"running {path.name} as it is")
     outputs = _run(source, samples, job["compared"])
     metric = Metric(job["metric"]) if job["metric"] else default_metric(outputs, loaded.labels)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgeferry.converter.errors import SourceError
+from edgeferry.converter.errors import RequestError, SourceError
 from edgeferry.converter.formats.engine import saved_model_to_tflite
 from edgeferry.converter.formats.source import Shapes
 from edgeferry.inference.quantization import datatype_of
@@ -24,12 +24,15 @@ _MISSING_CLASS = re.compile(r"(?:Could not locate (?:class|function)|Unknown (?:
 _SENTENCE_CHARACTERS = 400
 
 
-def load(path: Path) -> "KerasSource":
+def load(path: Path, signature: str | None = None) -> "KerasSource":
     """Return the model at ``path``; code inside the file (lambda layers) is not run.
 
     Raises:
+        RequestError: Another signature was asked for than a Keras model gets.
         SourceError: It cannot be loaded, or has no inputs of its own.
     """
+    if signature not in (None, _SIGNATURE):
+        raise RequestError(f"--signature {signature!r}: a Keras model has none; leave it out")
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as err:  # Keras raises whatever a layer's own constructor raises

@@ -31,7 +31,7 @@ class Format:
         title: What people call it.
         suffixes: Of its files; none for folders.
         magic: Bytes that its files have at ``magic_at``.
-        module: The module with its ``load(path) -> Source``; imported in the child process.
+        module: The module with its ``load(path, signature) -> Source``; imported in the child process.
     """
 
     name: FormatName

@@ -1,4 +1,4 @@
-"""SavedModels of TensorFlow 2, by their serving signature."""
+"""SavedModels, by one of their signatures."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgeferry.converter.errors import SourceError
+from edgeferry.converter.errors import RequestError, SourceError
 from edgeferry.converter.formats.engine import saved_model_to_tflite
 from edgeferry.converter.formats.source import Shapes
 from edgeferry.inference.quantization import datatype_of
@@ -19,17 +19,18 @@ __all__ = ["SavedModelSource", "load"]
 _SIGNATURE = "serving_default"
 
 
-def load(path: Path) -> "SavedModelSource":
-    """Return the SavedModel in the folder ``path``.
+def load(path: Path, signature: str | None = None) -> "SavedModelSource":
+    """Return one signature of the SavedModel in the folder ``path``; its serving signature, or the only one.
 
     Raises:
+        RequestError: It has no such signature.
         SourceError: It cannot be loaded, or it is not clear which of its signatures is meant.
     """
     try:
         loaded = tf.saved_model.load(str(path))
     except Exception as err:  # TensorFlow raises its own and Python's errors alike
         raise SourceError(f"{path.name} cannot be loaded: {' '.join(str(err).split())[:400]}") from err
-    return SavedModelSource(path.name, loaded, _signature(path.name, list(loaded.signatures)))
+    return SavedModelSource(path.name, loaded, _signature(path.name, list(loaded.signatures), signature))
 
 
 class SavedModelSource:
@@ -57,13 +58,13 @@ class SavedModelSource:
         return saved_model_to_tflite(folder / "saved_model", _SIGNATURE, what=self._name)
 
 
-def _signature(model_name: str, names: list[str]) -> str:
-    if _SIGNATURE in names:
-        return _SIGNATURE
-    if len(names) != 1:
-        found = ", ".join(sorted(names)) or "none"
-        raise SourceError(f"{model_name} has signatures {found}; wanted {_SIGNATURE!r}, or one alone")
-    return names[0]
+def _signature(model_name: str, names: list[str], wanted: str | None) -> str:
+    found = ", ".join(sorted(names)) or "none"
+    if wanted is not None and wanted not in names:
+        raise RequestError(f"--signature {wanted!r}: {model_name} has {found}")
+    if wanted is None and _SIGNATURE not in names and len(names) != 1:
+        raise SourceError(f"{model_name} has signatures {found}; name one with --signature")
+    return wanted or (_SIGNATURE if _SIGNATURE in names else names[0])
 
 
 def _spec(model_name: str, name: str, spec: Any) -> TensorSpec:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from edgeferry.converter.errors import SourceError
+from edgeferry.converter.errors import RequestError, SourceError
 from edgeferry.wire.desired import TensorSpec
 
 __all__ = ["Shapes", "Source", "fixed_shapes"]
@@ -40,11 +40,19 @@ class Source(Protocol):
         ...
 
 
-def fixed_shapes(inputs: tuple[TensorSpec, ...], samples: Mapping[str, NDArray[Any]]) -> dict[str, tuple[int, ...]]:
-    """Return each input's shape with a batch of 1 and its open dimensions as the samples have them.
+def fixed_shapes(
+    inputs: tuple[TensorSpec, ...], samples: Mapping[str, NDArray[Any]], wanted: Shapes | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Return each input's shape with a batch of 1 and its open dimensions as they are asked for, or as the samples are.
+
+    Args:
+        inputs: Of the model.
+        samples: By input name; the first axis counts them.
+        wanted: By input name, the batch of 1 included; of a model with one input the name may be empty.
 
     Raises:
         SourceError: The model was built for another batch than 1.
+        RequestError: ``wanted`` names no input, or a shape that the model or the samples do not have.
     """
     for spec in inputs:
         if not spec.shape or spec.shape[0] not in (-1, 1):
@@ -52,4 +60,32 @@ def fixed_shapes(inputs: tuple[TensorSpec, ...], samples: Mapping[str, NDArray[A
                 f"input {spec.name!r} has shape {list(spec.shape)}, wanted a first dimension of 1 or an open one, "
                 "which counts the samples; save the model with batch size None or 1"
             )
-    return {spec.name: (1, *samples[spec.name].shape[1:]) for spec in inputs}
+    found = {spec.name: (1, *samples[spec.name].shape[1:]) for spec in inputs}
+    for name, shape in (wanted or {}).items():
+        _check_shape(name or inputs[0].name, shape, inputs, found)
+    return found
+
+
+def _check_shape(
+    name: str, shape: tuple[int, ...], inputs: tuple[TensorSpec, ...], found: Mapping[str, tuple[int, ...]]
+) -> None:
+    spec = next((spec for spec in inputs if spec.name == name), None)
+    if spec is None:
+        raise RequestError(f"--shape names {name!r}, but the model's inputs are {', '.join(found)}")
+    is_possible = len(shape) == len(spec.shape) and all(
+        size == want or (want == -1 and size > 0) for size, want in zip(shape, spec.shape, strict=True)
+    )
+    if not is_possible or shape[0] != 1:
+        raise RequestError(
+            f"--shape {_spelled(shape)}: input {name!r} has {_spelled(spec.shape)}; wanted a batch of 1, "
+            "and another number only where it has -1"
+        )
+    if shape != found[name]:
+        raise RequestError(
+            f"--shape {_spelled(shape)}: the samples for input {name!r} have {_spelled(found[name])}; "
+            "give samples of the shape that the device will see"
+        )
+
+
+def _spelled(shape: tuple[int, ...]) -> str:
+    return ",".join(map(str, shape))

@@ -8,7 +8,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 from numpy.typing import NDArray
 
-from edgeferry.converter.errors import SourceError
+from edgeferry.converter.errors import RequestError, SourceError
 from edgeferry.converter.formats.source import Shapes
 from edgeferry.inference.model import Model, ModelError
 
@@ -17,18 +17,19 @@ __all__ = ["TfliteSource", "load"]
 _SIGNATURE = b"serving_default"
 
 
-def load(path: Path) -> "TfliteSource":
-    """Return the model at ``path``.
+def load(path: Path, signature: str | None = None) -> "TfliteSource":
+    """Return the model at ``path``, with one signature.
 
     Raises:
-        SourceError: It cannot be run, is quantized already, or has several signatures.
+        RequestError: It has no such signature.
+        SourceError: It cannot be run, is quantized already, or it is not clear which of its signatures is meant.
     """
     try:
         model = Model.load(path)
     except ModelError as err:
         raise SourceError(str(err)) from err
     content = flatbuffer_utils.read_model(str(path))
-    _check(path.name, content)
+    _check(path.name, content, signature)
     return TfliteSource(model, content)
 
 
@@ -58,10 +59,12 @@ class TfliteSource:
         return bytes(flatbuffer_utils.convert_object_to_bytearray(self._content))
 
 
-def _check(name: str, content: Any) -> None:
-    if len(content.signatureDefs or ()) > 1:
-        keys = ", ".join(_text(signature.signatureKey) for signature in content.signatureDefs)
-        raise SourceError(f"{name} has the signatures {keys}; wanted a model with one")
+def _check(name: str, content: Any, wanted: str | None) -> None:
+    keys = [_text(signature.signatureKey) for signature in content.signatureDefs or ()]
+    if wanted is not None and wanted not in keys:
+        raise RequestError(f"--signature {wanted!r}: {name} has {', '.join(keys) or 'none'}")
+    if len(keys) > 1:
+        raise SourceError(f"{name} has the signatures {', '.join(keys)}; convert the model that it was made of")
     for tensor in content.subgraphs[0].tensors:
         quantization = tensor.quantization
         if quantization is not None and quantization.scale is not None and len(quantization.scale):

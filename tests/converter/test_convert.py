@@ -392,3 +392,24 @@ def test_the_command_is_light_until_it_runs():
     )
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("shape", ["1,x", "", "image=", "1,,2", "-1,64"])
+def test_a_shape_that_is_none_is_refused(linear, run, tmp_path, shape):
+    result = run(linear.arguments(tmp_path, *PI, "--shape", shape))
+
+    assert result.exit_code == 2
+    assert "wanted whole numbers, such as 1,224,224,3 or image=1,224,224,3" in result.stderr
+
+
+def test_a_shape_and_a_signature_may_be_named(linear, run, tmp_path):
+    options = ["--shape", "x=1,64", "--signature", "serving_default", "--scheme", "float32"]
+
+    assert run(linear.arguments(tmp_path, *PI, *options)).exit_code == 0
+
+
+def test_a_signature_that_is_not_there_is_told(linear, run, tmp_path):
+    result = run(linear.arguments(tmp_path, *PI, "--signature", "train"))
+
+    assert result.exit_code == 2
+    assert "--signature 'train': linear.tflite has serving_default" in result.stderr

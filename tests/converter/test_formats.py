@@ -142,12 +142,47 @@ def test_a_tflite_with_several_signatures_is_refused(tmp_path):
     source._content.signatureDefs *= 2
     path = written(tmp_path / "two.tflite", bytes(tflite.flatbuffer_utils.convert_object_to_bytearray(source._content)))
 
-    with pytest.raises(
-        SourceError, match="has the signatures serving_default, serving_default; wanted a model with one"
-    ):
+    with pytest.raises(SourceError, match="has the signatures serving_default, serving_default; convert the model"):
         tflite.load(path)
 
 
 def test_a_damaged_tflite_is_refused(tmp_path):
     with pytest.raises(SourceError, match="cannot be loaded"):
         tflite.load(written(tmp_path / "m.tflite", b"\x1c\0\0\0TFL3" + bytes(100)))
+
+
+OPEN = (TensorSpec("image", "FP32", (1, -1, -1, 3)), TensorSpec("level", "FP32", (-1, 4)))
+SAMPLES = {"image": np.ones((5, 8, 6, 3)), "level": np.ones((5, 4))}
+
+
+def test_open_dimensions_are_as_the_samples_have_them():
+    assert fixed_shapes(OPEN, SAMPLES) == {"image": (1, 8, 6, 3), "level": (1, 4)}
+
+
+def test_a_shape_that_the_samples_have_may_be_asked_for():
+    assert fixed_shapes(OPEN, SAMPLES, {"image": (1, 8, 6, 3)}) == fixed_shapes(OPEN, SAMPLES)
+    assert fixed_shapes(OPEN[:1], SAMPLES, {"": (1, 8, 6, 3)}) == {"image": (1, 8, 6, 3)}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"picture": (1, 8, 6, 3)}, "--shape names 'picture', but the model's inputs are image, level"),
+        ({"image": (1, 8, 6, 4)}, "--shape 1,8,6,4: input 'image' has 1,-1,-1,3; wanted a batch of 1"),
+        ({"image": (1, 8, 6)}, "--shape 1,8,6: input 'image' has 1,-1,-1,3"),
+        ({"level": (2, 4)}, "--shape 2,4: input 'level' has -1,4; wanted a batch of 1"),
+        ({"image": (1, 0, 6, 3)}, "--shape 1,0,6,3: input 'image'"),
+        ({"image": (1, 9, 6, 3)}, "--shape 1,9,6,3: the samples for input 'image' have 1,8,6,3"),
+    ],
+)
+def test_a_shape_that_cannot_be_is_refused(wanted, message):
+    with pytest.raises(RequestError, match=message):
+        fixed_shapes(OPEN, SAMPLES, wanted)
+
+
+def test_a_signature_that_a_file_does_not_have_is_refused_with_those_that_it_has(tmp_path):
+    path = linear_model(tmp_path / "m.tflite")
+
+    with pytest.raises(RequestError, match=r"--signature 'train': m\.tflite has serving_default"):
+        tflite.load(path, "train")
+    assert tflite.load(path, "serving_default").inputs == tflite.load(path).inputs

@@ -43,6 +43,19 @@ def test_other_formats_give_the_same_float_model(sources, run, tmp_path, model):
     assert spec.shape == (1, 8, 8, 1)
 
 
+def test_another_signature_may_be_converted(sources, run, tmp_path):
+    np.savez(tmp_path / "samples.npz", x=np.random.default_rng(0).random((20, 2), np.float32))
+    samples = ["--evaluation", str(tmp_path / "samples.npz")]
+    model = [str(sources.folder / "two_signatures"), "--name", "two", "-p", "raspberry-pi-4"]
+
+    result = run([*model, *samples, "--signature", "b", "--scheme", "float32", "-o", str(tmp_path)])
+
+    assert result.exit_code == 0, result.stderr
+    converted = Model.load(tmp_path / "two" / "1" / "raspberry-pi-4" / "model.tflite")
+    (name,) = (spec.name for spec in converted.inputs)
+    np.testing.assert_allclose(converted.run({name: np.ones((1, 2), np.float32)})["y"], [[3, 3]])
+
+
 def test_several_inputs_and_outputs_are_judged_by_agreement(sources, run, tmp_path):
     samples = str(sources.folder / "two_inputs.npz")
 
@@ -123,7 +136,7 @@ def test_a_result_that_computes_something_else_is_refused(sources, run, tmp_path
         ("subclassed", "is a subclassed model without fixed inputs"),
         ("cut", "cut.keras cannot be loaded: "),
         ("svd", "svd.keras does not convert: TensorFlow Lite has no built-in operation for Svd (in '"),
-        ("two_signatures", "two_signatures has signatures a, b; wanted 'serving_default', or one alone"),
+        ("two_signatures", "two_signatures has signatures a, b; name one with --signature"),
         ("one_signature", "nothing"),
         ("text", "text: input 'x' holds string; only numbers can be converted"),
         ("shapeless", "shapeless: input 'x' has no known number of dimensions"),
