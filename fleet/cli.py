@@ -24,6 +24,8 @@ _COMMANDS = {
     "broker": ("edgeferry.fleet.commands.broker", "Run the embedded MQTT broker, for trying things out."),
     "token": ("edgeferry.fleet.commands.token", "Add a device and print what its agent needs to join."),
     "convert": ("edgeferry.converter.cli", "Turn a trained model into an artifact for each kind of device."),
+    "inspect": ("edgeferry.converter.commands.inspect", "Tell what is inside a model, and what a device cannot run."),
+    "predict": ("edgeferry.converter.commands.predict", "Run samples through a model on this machine."),
     "push": ("edgeferry.fleet.commands.push", "Bring a version of a model to devices and wait until it runs."),
     "rollback": ("edgeferry.fleet.commands.rollback", "Go back to an earlier version of a model."),
     "status": ("edgeferry.fleet.commands.status", "Show what devices should run of a model, and what they do run."),

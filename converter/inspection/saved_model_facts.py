@@ -87,7 +87,7 @@ class MetaGraphFacts(msgspec.Struct, frozen=True):
         functions: That the loaded object has.
         variables: All of them.
         assets: All of them.
-        scopes: Names of the operations that the first signature needs, by which `--tree` groups them.
+        scopes: For each signature, name and kind of every operation that it needs: ``net/dense/MatMul: MatMul``.
         keras: Architecture and training configuration, where Keras saved them.
         has_initializer: Whether loading runs operations of the model itself.
     """
@@ -100,7 +100,7 @@ class MetaGraphFacts(msgspec.Struct, frozen=True):
     functions: tuple[FunctionFacts, ...]
     variables: tuple[Variable, ...]
     assets: tuple[AssetFacts, ...]
-    scopes: tuple[str, ...]
+    scopes: dict[str, tuple[str, ...]]
     keras: KerasFacts | None
     has_initializer: bool
 

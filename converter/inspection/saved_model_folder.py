@@ -83,7 +83,7 @@ def _meta_graph(folder: Path, meta: Any, stored: StoredVariables) -> MetaGraphFa
         functions=functions_of(meta.object_graph_def),
         variables=variables,
         assets=tuple(_asset(folder, name) for name in _asset_names(meta)),
-        scopes=tuple(graph.names_needed(_outputs(meta.signature_def[signatures[0].key]))) if signatures else (),
+        scopes={one.key: tuple(graph.names_needed(_outputs(meta.signature_def[one.key]))) for one in signatures},
         keras=keras_of(folder, meta.object_graph_def, variables),
         has_initializer=any(key in meta.collection_def or key in meta.signature_def for key in _INITIALIZERS),
     )

@@ -103,7 +103,7 @@ def _structure(value: Any) -> Any:
 
 def _spec(spec: Any) -> _Spec:
     sizes = "unknown rank" if spec.shape.unknown_rank else ", ".join(_size(dim.size) for dim in spec.shape.dim)
-    name = f"{spec.name}: " if spec.name else ""
+    name = f"{spec.name}: " if spec.name not in ("", "unknown") else ""  # as TensorFlow calls outputs without a name
     return _Spec(f"{name}{type_name(spec.dtype)}[{sizes}]")
 
 

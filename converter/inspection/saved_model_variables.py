@@ -15,6 +15,7 @@ MAX_INDEX_BYTES = 256 * 1024 * 1024  # some hundred bytes for each variable
 
 _INDEX = "variables.index"
 _HEADER = b""
+_OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"  # which object each variable belongs to, no variable itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def read_variables(folder: Path) -> tuple[StoredVariables, tuple[str, ...]]:
         for file, found, wanted in zip(files, found_bytes, wanted_bytes, strict=True)
         if found < wanted
     ]
-    variables = tuple(_variable(name, entry) for name, entry in entries.items())
+    variables = tuple(_variable(name, entry) for name, entry in entries.items() if name != _OBJECTS)
     return StoredVariables(variables, sum(max(0, found) for found in found_bytes)), tuple(problems)
 
 
