@@ -1,0 +1,149 @@
+"""Runs samples through a model of any format on this machine, in a child process.
+
+`predict` is the parent's half; run as a module, this file is the child. Job: ``model``, ``format`` and ``input``. It
+leaves the outputs as real numbers in ``outputs``.
+"""
+
+import importlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeferry.converter.arrays import read_arrays, write_arrays
+from edgeferry.converter.child import child_main, report_step, run_child
+from edgeferry.converter.errors import ConverterError, SourceError
+from edgeferry.converter.formats.registry import FORMATS, FormatName, detect
+from edgeferry.converter.inspection.artifact_folder import find_artifact, read_artifact
+from edgeferry.converter.prediction_inputs import Inputs, bind, read_arrays_file
+from edgeferry.inference.model import Model, ModelError
+from edgeferry.inference.quantization import dequantize, is_quantized
+from edgeferry.wire.desired import TensorSpec
+
+__all__ = ["Prediction", "main", "predict"]
+
+_Run = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model answered.
+
+    Attributes:
+        samples: Number of samples.
+        outputs: By name, as real numbers; the first axis counts the samples.
+        latency_ms: Median time of one run on this machine, one thread.
+        labels: Of the classes, where the model is an artifact that has them.
+        truth: The class of each sample as the input file tells it; None where it does not.
+    """
+
+    samples: int
+    outputs: Mapping[str, NDArray[Any]]
+    latency_ms: float
+    labels: tuple[str, ...]
+    truth: NDArray[Any] | None
+
+
+def predict(path: Path, inputs: Path, *, deadline_s: float) -> Prediction:
+    """Return what the model at ``path`` answers to the samples in ``inputs``.
+
+    Args:
+        path: A SavedModel's folder, a ``.keras``, ``.h5`` or ``.tflite`` file, or an artifact folder.
+        inputs: A ``.npz`` or ``.npy`` file. Real values are quantized where the model is, arrays in the model's own
+            integers are taken as they are.
+        deadline_s: How long it may take.
+
+    Raises:
+        ConverterError: The model or the samples cannot be read, do not fit each other, or the run fails.
+    """
+    folder = find_artifact(path)
+    artifact = read_artifact(folder) if folder else None
+    model = artifact.model if artifact else path
+    known = detect(model)
+    with tempfile.TemporaryDirectory(prefix="edgeferry-predict-") as scratch:
+        job = {"model": str(model.absolute()), "format": known.name, "input": str(inputs.absolute()), "told": str(inputs)}
+        what = f"running {model.name}"
+        result = run_child("edgeferry.converter.prediction", job, folder=Path(scratch), what=what, deadline_s=deadline_s)
+        outputs = {name: np.array(array) for name, array in read_arrays(Path(scratch) / "outputs").items()}
+    return Prediction(
+        samples=result["samples"],
+        outputs=outputs,
+        latency_ms=result["latency_ms"],
+        labels=artifact.facts.labels if artifact else (),
+        truth=None if result["truth"] is None else np.array(result["truth"]),
+    )
+
+
+def main() -> None:
+    """Do the job in the folder named on the command line."""
+    child_main(_predict)
+
+
+def _predict(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
+    path, told = Path(job["model"]), Path(job["told"])
+    report_step(folder, f"reading {told.name}")
+    arrays = read_arrays_file(Path(job["input"]))
+    report_step(folder, f"loading {path.name}")
+    specs, output_specs, run = _loaded(path, FormatName(job["format"]))
+    inputs = bind(told, arrays, specs)
+    report_step(folder, f"running {path.name}")
+    outputs, latencies_ms = _run_all(inputs, run, output_specs)
+    write_arrays(folder / "outputs", outputs)
+    return {
+        "samples": inputs.runs * max(1, specs[0].shape[0] if specs[0].shape else 1),
+        "latency_ms": statistics.median(latencies_ms),
+        "truth": None if inputs.labels is None else inputs.labels.tolist(),
+    }
+
+
+def _loaded(path: Path, name: FormatName) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], _Run]:
+    """Return what the model takes, what is known of its outputs, and a function that runs it once."""
+    if name is FormatName.TFLITE:
+        try:
+            model = Model.load(path)
+        except ModelError as err:
+            raise SourceError(str(err)) from err
+        return model.inputs, model.outputs, lambda inputs: _from_the_start(model, inputs)
+    source = importlib.import_module(next(known.module for known in FORMATS if known.name is name)).load(path)
+    return source.inputs, (), source.run
+
+
+def _from_the_start(model: Model, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+    model.reset()
+    return model.run(inputs)
+
+
+def _run_all(inputs: Inputs, run: _Run, specs: Iterable[TensorSpec]) -> tuple[dict[str, NDArray[Any]], list[float]]:
+    quantized = {spec.name: spec for spec in specs if is_quantized(spec)}
+    answers: list[Mapping[str, NDArray[Any]]] = []
+    latencies_ms = []
+    for one in inputs:
+        begun = time.perf_counter()
+        try:
+            answer = run(one)
+        except ModelError as err:
+            raise ConverterError(f"sample {len(answers)}: {err}") from err
+        latencies_ms.append((time.perf_counter() - begun) * 1000)
+        answers.append(
+            {name: dequantize(array, quantized[name]) if name in quantized else array for name, array in answer.items()}
+        )
+    batch = next(iter(inputs.arrays.values())).shape[1:2]
+    return {name: _joined([answer[name] for answer in answers], batch) for name in answers[0]}, latencies_ms
+
+
+def _joined(arrays: list[NDArray[Any]], batch: tuple[int, ...]) -> NDArray[Any]:
+    """Return the answers of all runs with the samples on the first axis; ragged ones are an error."""
+    shapes = sorted({array.shape for array in arrays})
+    if len(shapes) > 1:
+        raise ConverterError(f"its outputs differ in shape from sample to sample: {shapes[0]} and {shapes[-1]}")
+    return np.concatenate(arrays) if shapes[0][:1] == batch and batch else np.stack(arrays)
+
+
+if __name__ == "__main__":
+    main()
