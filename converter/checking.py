@@ -76,7 +76,7 @@ def check_model(
 def _converted(inspection: Inspection, path: Path, signature: str | None, deadline_s: float) -> TfliteFacts:
     with tempfile.TemporaryDirectory(prefix="edgeferry-check-") as scratch:
         folder = Path(scratch)
-        job = {"format": inspection.format, "model": str(path.absolute()), "signature": signature}
+        job = {"format": inspection.format, "model": str(path), "signature": signature}
         what = f"converting {path.name}"
         run_child("edgeferry.converter.formats.permissive", job, folder=folder, what=what, deadline_s=deadline_s)
         details = inspect_model(folder / _PERMISSIVE).details

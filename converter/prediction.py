@@ -67,7 +67,7 @@ def predict(path: Path, inputs: Path, *, deadline_s: float) -> Prediction:
     model = artifact.model if artifact else path
     known = detect(model)
     with tempfile.TemporaryDirectory(prefix="edgeferry-predict-") as scratch:
-        job = {"model": str(model.absolute()), "format": known.name, "input": str(inputs.absolute()), "told": str(inputs)}
+        job = {"model": str(model), "format": known.name, "input": str(inputs)}
         what = f"running {model.name}"
         result = run_child("edgeferry.converter.prediction", job, folder=Path(scratch), what=what, deadline_s=deadline_s)
         outputs = {name: np.array(array) for name, array in read_arrays(Path(scratch) / "outputs").items()}
@@ -86,12 +86,12 @@ def main() -> None:
 
 
 def _predict(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
-    path, told = Path(job["model"]), Path(job["told"])
-    report_step(folder, f"reading {told.name}")
-    arrays = read_arrays_file(Path(job["input"]))
+    path, samples = Path(job["model"]), Path(job["input"])
+    report_step(folder, f"reading {samples.name}")
+    arrays = read_arrays_file(samples)
     report_step(folder, f"loading {path.name}")
     specs, output_specs, run = _loaded(path, FormatName(job["format"]))
-    inputs = bind(told, arrays, specs)
+    inputs = bind(samples, arrays, specs)
     report_step(folder, f"running {path.name}")
     outputs, latencies_ms = _run_all(inputs, run, output_specs)
     write_arrays(folder / "outputs", outputs)

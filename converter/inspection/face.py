@@ -16,6 +16,7 @@ from edgeferry.converter.inspection.page import Branch, Page, Section
 __all__ = ["print_page", "print_tree"]
 
 _INDENT = "  "
+_MARKS = ">!"  # of a column's name, see `Section`
 
 
 def print_page(page: Page) -> None:
@@ -27,7 +28,7 @@ def print_page(page: Page) -> None:
     _plain_rows([(f"{label}:", value) for label, value in page.facts])
     for section in filter(lambda one: one.rows, page.sections):
         click.echo(f"\n{section.title}")
-        _plain_rows([tuple(name.lstrip(">") for name in section.columns), *section.rows], _right(section))
+        _plain_rows([tuple(name.lstrip(_MARKS) for name in section.columns), *section.rows], _right(section))
         if section.note:
             click.echo(f"{_INDENT}({section.note})")
     for warning in page.warnings:
@@ -65,13 +66,13 @@ def _rich_table(section: Section) -> Table:
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
-        pad_edge=True,
+        padding=(0, 1, 0, 0),
         caption=section.note or None,
         caption_justify="left",
     )
     for name in section.columns:
-        right = name.startswith(">")
-        table.add_column(name.lstrip(">"), justify="right" if right else "left", overflow="fold", no_wrap=right)
+        justify = "right" if name.startswith(">") else "left"
+        table.add_column(name.lstrip(_MARKS), justify=justify, overflow="fold", no_wrap=name[:1] in _MARKS and name != "")
     for row in section.rows:
         table.add_row(*map(escape, row))
     return table

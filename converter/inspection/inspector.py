@@ -37,7 +37,7 @@ def inspect_model(path: Path, *, deadline_s: float = DEFAULT_DEADLINE_S) -> Insp
     with tempfile.TemporaryDirectory(prefix="edgeferry-inspect-") as scratch:
         result = run_child(
             "edgeferry.converter.inspection",
-            {"path": str(model.absolute()), "format": known.name},
+            {"path": str(model), "format": known.name},
             folder=Path(scratch),
             what=f"reading {model.name}",
             deadline_s=deadline_s,

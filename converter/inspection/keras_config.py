@@ -46,15 +46,15 @@ def output_names(model: Mapping[str, Any]) -> tuple[str, ...]:
     return (_name(entries[-1]),)
 
 
-def training_facts(compiled: Mapping[str, Any] | None) -> TrainingFacts | None:
+def training_facts(compiled: Any) -> TrainingFacts | None:
     """Return what ``compile_config`` (Keras 3) or ``training_config`` (HDF5) says; None for nothing."""
-    if not compiled:
+    if not compiled or not isinstance(compiled, Mapping):
         return None
-    optimizer = compiled.get("optimizer") or compiled.get("optimizer_config")
-    is_named = isinstance(optimizer, str)
+    optimizer = compiled.get("optimizer") or compiled.get("optimizer_config") or ""
+    serialized = optimizer if isinstance(optimizer, Mapping) else {"class_name": optimizer}
     return TrainingFacts(
-        optimizer=optimizer if isinstance(optimizer, str) else str((optimizer or {}).get("class_name", "")),
-        optimizer_config={} if is_named else dict(_config(optimizer or {})),
+        optimizer=str(serialized.get("class_name", "")),
+        optimizer_config=dict(_config(serialized)),
         loss=_spelled(compiled.get("loss")),
         metrics=_spelled(compiled.get("metrics")),
         other={key: _spelled(value) for key, value in compiled.items() if key not in _COMPILED and value is not None},

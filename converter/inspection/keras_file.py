@@ -31,6 +31,7 @@ MAX_RATIO = 100  # of floats, compression spares a tenth; what shrinks a hundred
 
 _WEIGHTS = "model.weights.h5"
 _REMEDY = "copy or save it anew"
+_DAMAGE = (KeyError, OSError, RuntimeError, TypeError, ValueError)  # what h5py raises of a damaged file
 
 
 def read_archive(path: Path) -> KerasFacts:
@@ -44,6 +45,8 @@ def read_archive(path: Path) -> KerasFacts:
             config = _json_member(path, archive, "config.json")
             about = _json_member(path, archive, "metadata.json") if "metadata.json" in archive.namelist() else {}
             stored = _archived_weights(path, archive)
+    except RecursionError:  # a RuntimeError of its own kind, with a message of its own
+        raise
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as err:
         raise SourceError(f"{path}: is a damaged Keras 3 model, probably cut off ({err}); {_REMEDY}") from err
     origin = {"keras_version": about.get("keras_version"), "saved_at": about.get("date_saved")}
@@ -61,7 +64,7 @@ def read_hdf5(path: Path) -> KerasFacts:
             attributes = {name: _text(file.attrs[name]) for name in file.attrs if isinstance(name, str)}
             stored = _stored(file)
             order = _weight_names(file)
-    except (OSError, RuntimeError, ValueError, KeyError) as err:
+    except _DAMAGE as err:
         raise SourceError(f"{path}: is a damaged HDF5 file, probably cut off ({_line(err)}); {_REMEDY}") from err
     if "model_config" not in attributes:
         what = "only weights" if stored else "no model"
@@ -150,7 +153,7 @@ def _archived_weights(path: Path, archive: zipfile.ZipFile) -> list[Stored]:
     try:
         with archive.open(info) as member, h5py.File(member, "r") as file:
             return list(_stored(file).values())
-    except (OSError, RuntimeError, ValueError, KeyError) as err:
+    except _DAMAGE as err:
         raise SourceError(f"{path}: its {_WEIGHTS} is damaged ({_line(err)}); {_REMEDY}") from err
 
 

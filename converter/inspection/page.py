@@ -13,7 +13,7 @@ class Section:
     """A table with a title.
 
     Attributes:
-        columns: Headings; one that begins with ``>`` is set flush right.
+        columns: Headings; one that begins with ``>`` is set flush right, one with ``!`` is not broken over lines.
         rows: As many cells as columns.
         note: A sentence below it.
     """

@@ -50,14 +50,15 @@ def read_tflite(path: Path) -> TfliteFacts:
     Raises:
         SourceError: It is damaged.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        try:
-            return _read(content)
-        except _DAMAGE as err:  # what flatbuffers raises of offsets that lead nowhere
-            raise SourceError(
-                f"{path}: is a damaged TensorFlow Lite model, probably cut off ({' '.join(str(err).split())[:120]}); "
-                "copy or convert it anew"
-            ) from err
+    with path.open("rb") as file:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # arrays point into it: closed with the last one
+    try:
+        return _read(content)
+    except _DAMAGE as err:  # what flatbuffers raises of offsets that lead nowhere
+        raise SourceError(
+            f"{path}: is a damaged TensorFlow Lite model, probably cut off ({' '.join(str(err).split())[:120]}); "
+            "copy or convert it anew"
+        ) from err
 
 
 def _read(content: mmap.mmap) -> TfliteFacts:

@@ -31,7 +31,7 @@ def tflite_facts_lines(facts: TfliteFacts) -> list[tuple[str, str]]:
         ("operators", f"{operators:,}, {counted(tensors, 'tensor')}{more}"),
         ("weights", human_bytes(facts.weight_bytes)),
         ("multiply-adds", human_count(facts.macs)),
-        ("peak activation", f"{human_bytes(facts.peak_activation_bytes)}{where}"),
+        ("peak activation memory", f"{human_bytes(facts.peak_activation_bytes)}{where}"),
     ]
 
 
@@ -41,7 +41,7 @@ def tflite_sections(facts: TfliteFacts, signature: str | None) -> list[Section]:
     ports = [row for one in _signatures(facts, signature) for row in _ports(one, facts)]
     rows = ports or _bare_ports(main)
     return [
-        Section("Inputs and outputs", ("signature", "", "name", "type", "shape", "quantization"), tuple(rows)),
+        Section("Inputs and outputs", ("!signature", "", "name", "type", "!shape", "quantization"), tuple(rows)),
         _operators(facts),
         _expensive(main),
         _quantized(facts.subgraphs),
@@ -118,7 +118,7 @@ def _operators(facts: TfliteFacts) -> Section:
         for use in facts.uses
     )
     return Section(
-        "Operators", ("operator", ">version", "types", ">count", ">weights", ">multiply-adds", ">share"), rows
+        "Operators", ("!operator", ">version", "types", ">count", ">weights", ">multiply-adds", ">share"), rows
     )
 
 
@@ -149,7 +149,7 @@ def _expensive(graph: SubgraphFacts) -> Section:
     )
     note = f"the first {_LISTED} of {len(graph.operators)}; --tree and --json tell all" if len(rows) == _LISTED else ""
     return Section(
-        "Most expensive operators", (">", "operator", "output", ">weights", ">multiply-adds", "computes"), rows, note
+        "Most expensive operators", (">", "!operator", "!output", ">weights", ">multiply-adds", "computes"), rows, note
     )
 
 
@@ -195,7 +195,7 @@ def _fused(graph: SubgraphFacts) -> Section:
     )
     return Section(
         "What was fused",
-        (">", "operator", "activation", "made of"),
+        (">", "!operator", "activation", "made of"),
         rows,
         "as the names of its tensors tell; a converter need not leave them" if rows else "",
     )
