@@ -8,7 +8,7 @@ WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 # Modules without input and output: every line and branch of them is tested.
-PURE := wire/*,agent/effects.py,agent/events.py,agent/lifecycle.py,agent/refresh.py,agent/reporting.py,agent/state.py,agent/transfer.py,converter/difference.py,converter/evaluate.py,converter/intervals.py,converter/metrics.py,converter/objective.py,converter/repair/plan.py,converter/table.py,fleet/documents.py,fleet/monitor/view.py,fleet/status.py,converter/request.py,converter/schemes.py,converter/selection.py,fleet/origin.py,fleet/push.py
+PURE := wire/*,agent/effects.py,agent/events.py,agent/lifecycle.py,agent/refresh.py,agent/reporting.py,agent/state.py,agent/transfer.py,converter/answers.py,converter/difference.py,converter/evaluate.py,converter/inspection/bundle.py,converter/inspection/keras_config.py,converter/inspection/keras_facts.py,converter/inspection/keras_page.py,converter/inspection/keras_weights.py,converter/inspection/layout.py,converter/inspection/page.py,converter/inspection/saved_model_facts.py,converter/inspection/saved_model_graph.py,converter/inspection/saved_model_page.py,converter/inspection/tflite_cost.py,converter/inspection/tflite_facts.py,converter/inspection/tflite_page.py,converter/intervals.py,converter/kernel_types.py,converter/kernel_versions.py,converter/legality.py,converter/metrics.py,converter/objective.py,converter/repair/plan.py,converter/request.py,converter/schemes.py,converter/selection.py,converter/table.py,fleet/documents.py,fleet/monitor/view.py,fleet/status.py,fleet/origin.py,fleet/push.py
 
 .PHONY: demo test check acceptance soak wheel clean mosquitto
 

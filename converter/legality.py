@@ -27,8 +27,12 @@ _EDGE_TPU_OPERATOR = "edgetpu-custom-op"
 _EDGE_TPU_LIBRARY = "libedgetpu"
 # Which input decides the kernel, where it is not the first one; None stands for the output.
 _DATA_INPUT: dict[str, int | None] = {
-    **{"EMBEDDING_LOOKUP": 1, "FILL": 1, "SELECT_V2": 1, "SPLIT": 1},
-    **{"TRANSPOSE_CONV": 2, "QUANTIZE": None},
+    "EMBEDDING_LOOKUP": 1,
+    "FILL": 1,
+    "QUANTIZE": None,
+    "SELECT_V2": 1,
+    "SPLIT": 1,
+    "TRANSPOSE_CONV": 2,
 }
 
 
@@ -123,7 +127,8 @@ def _custom(operation: OperatorUse, profile: DeviceProfile) -> Problem | None:
 def _version(operation: OperatorUse, profile: DeviceProfile) -> Problem | None:
     column = _COLUMN[profile.runtime.package]
     release = _RELEASES[column]
-    newest = VERSIONS.get(operation.name, (0, 0))[column]
+    known = VERSIONS.get(operation.name, (0, 0))
+    newest = known[column]
     if operation.version <= newest:
         return None
     if newest == 0:
@@ -131,7 +136,7 @@ def _version(operation: OperatorUse, profile: DeviceProfile) -> Problem | None:
     else:
         rule = Rule.VERSION
         reason = f"{release} knows {operation.name} up to version {newest}, the model has version {operation.version}"
-    others = [other for at, other in enumerate(_RELEASES) if VERSIONS.get(operation.name, (0, 0))[at] >= operation.version]
+    others = [other for other, version in zip(_RELEASES, known, strict=True) if version >= operation.version]
     remedy = f"{others[0]} knows it" if others else "replace the layer that needs it"
     return Problem(rule, operation.name, operation.version, data_type(operation), reason, remedy)
 

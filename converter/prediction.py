@@ -69,7 +69,9 @@ def predict(path: Path, inputs: Path, *, deadline_s: float) -> Prediction:
     with tempfile.TemporaryDirectory(prefix="edgeferry-predict-") as scratch:
         job = {"model": str(model), "format": known.name, "input": str(inputs)}
         what = f"running {model.name}"
-        result = run_child("edgeferry.converter.prediction", job, folder=Path(scratch), what=what, deadline_s=deadline_s)
+        result = run_child(
+            "edgeferry.converter.prediction", job, folder=Path(scratch), what=what, deadline_s=deadline_s
+        )
         outputs = {name: np.array(array) for name, array in read_arrays(Path(scratch) / "outputs").items()}
     return Prediction(
         samples=result["samples"],

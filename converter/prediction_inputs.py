@@ -143,8 +143,8 @@ def _misfit(path: Path, spec: TensorSpec, array: NDArray[Any]) -> SamplesError:
 
 def _check_type(path: Path, spec: TensorSpec, array: NDArray[Any]) -> None:
     own = DTYPES[spec.datatype]
-    takes_real = is_quantized(spec) or own.kind == "f"
-    if array.dtype == own or (takes_real and array.dtype.kind in "fiub") or (own.kind in "iu" and array.dtype.kind in "iub"):
+    taken = "fiub" if is_quantized(spec) or own.kind == "f" else "iub" if own.kind in "iu" else own.kind
+    if array.dtype.kind in taken:
         return
     raise SamplesError(f"{path}: the array for input {spec.name!r} holds {array.dtype}; the model takes {own} there")
 

@@ -102,6 +102,11 @@ def _print(inspection: "Inspection", check: "Check | None", signature: str | Non
     if check is None:
         return
     for problem in check.problems:
-        click.echo(f"{problem}" + (f" (at {', '.join(check.places[problem.operation])})" if check.places.get(problem.operation) else ""))
+        click.echo(
+            f"{problem}"
+            + (f" (at {', '.join(check.places[problem.operation])})" if check.places.get(problem.operation) else "")
+        )
     verdict = "cannot run" if check.problems else "can run"
-    click.echo(f"{check.profile} {verdict} {inspection.path}: {check.operations} operations, {len(check.problems)} problems")
+    click.echo(
+        f"{check.profile} {verdict} {inspection.path}: {check.operations} operations, {len(check.problems)} problems"
+    )

@@ -44,7 +44,7 @@ def _convert(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
 def _exported(path: Path, folder: Path) -> Path:
     """Return the SavedModel of a Keras model with a batch of 1, made in ``folder``."""
     source = keras_model.load(path)
-    shapes = {
+    shapes: dict[str, Any] = {  # None where TensorFlow shall keep a dimension open
         spec.name: tuple(1 if at == 0 else (None if size == -1 else size) for at, size in enumerate(spec.shape))
         for spec in source.inputs
     }

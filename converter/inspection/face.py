@@ -71,8 +71,12 @@ def _rich_table(section: Section) -> Table:
         caption_justify="left",
     )
     for name in section.columns:
-        justify = "right" if name.startswith(">") else "left"
-        table.add_column(name.lstrip(_MARKS), justify=justify, overflow="fold", no_wrap=name[:1] in _MARKS and name != "")
+        table.add_column(
+            name.lstrip(_MARKS),
+            justify="right" if name.startswith(">") else "left",
+            overflow="fold",
+            no_wrap=name[:1] in _MARKS and name != "",
+        )
     for row in section.rows:
         table.add_row(*map(escape, row))
     return table

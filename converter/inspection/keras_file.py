@@ -73,7 +73,9 @@ def read_hdf5(path: Path) -> KerasFacts:
             "save the whole model, model.save(path)"
         )
     config = _parsed(path, "model_config", attributes["model_config"])
-    compiled = _parsed(path, "training_config", attributes["training_config"]) if "training_config" in attributes else {}
+    compiled = (
+        _parsed(path, "training_config", attributes["training_config"]) if "training_config" in attributes else {}
+    )
     origin = {"keras_version": attributes.get("keras_version"), "backend": attributes.get("backend")}
     return _facts(config, origin, compiled, [stored[name] for name in order if name in stored], place_by_layer)
 
@@ -201,4 +203,3 @@ def _text(value: Any) -> str:
 
 def _line(err: Exception) -> str:
     return " ".join(str(err).split())[:200] or type(err).__name__
-

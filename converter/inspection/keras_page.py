@@ -17,9 +17,19 @@ _TELLING = (
     *("num_heads", "key_dim", "axis", "max_value", "negative_slope", "size", "interpolation", "epsilon", "scale"),
 )
 _DEFAULTS: dict[str, Any] = {
-    **{"strides": [1, 1], "padding": "valid", "dilation_rate": [1, 1], "groups": 1, "activation": "linear"},
-    **{"return_sequences": False, "go_backwards": False, "axis": -1, "negative_slope": 0.0, "epsilon": 0.001},
-    **{"scale": True, "max_value": None, "depth_multiplier": 1},
+    "strides": [1, 1],
+    "padding": "valid",
+    "dilation_rate": [1, 1],
+    "groups": 1,
+    "activation": "linear",
+    "return_sequences": False,
+    "go_backwards": False,
+    "axis": -1,
+    "negative_slope": 0.0,
+    "epsilon": 0.001,
+    "scale": True,
+    "max_value": None,
+    "depth_multiplier": 1,
 }
 
 

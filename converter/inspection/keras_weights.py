@@ -101,19 +101,20 @@ def _with_numbered(layer: LayerFacts, own: list[Stored], folder: tuple[str, ...]
         layers, own = _place_below(layers, own, (*folder, "layers"))
     own = sorted(own, key=lambda one: (one.path[:-1], _number(one.path[-1])))
     names = _names(layer, len(own))
-    weights = [_called(one.facts, names[at] if names else "/".join(_short(one.path, folder))) for at, one in enumerate(own)]
+    weights = [
+        _called(one.facts, names[at] if names else "/".join(_short(one.path, folder))) for at, one in enumerate(own)
+    ]
     return msgspec.structs.replace(layer, weights=tuple(weights), layers=layers)
 
 
 def _with_named(layer: LayerFacts, own: list[Stored]) -> LayerFacts:
-    mine, layers = [], list(layer.layers)
+    layers = list(layer.layers)
     for at, inner in enumerate(layers):
         inners = [one for one in own if inner.name in one.path[2:-1]]
         own = [one for one in own if one not in inners]
         layers[at] = _with_named(inner, inners)
-    for one in own:
-        mine.append(_called(one.facts, one.path[-1].removesuffix(":0")))
-    return msgspec.structs.replace(layer, weights=tuple(mine), layers=tuple(layers))
+    mine = tuple(_called(one.facts, one.path[-1].removesuffix(":0")) for one in own)
+    return msgspec.structs.replace(layer, weights=mine, layers=tuple(layers))
 
 
 def _called(weight: WeightFacts, name: str) -> WeightFacts:
@@ -126,7 +127,7 @@ def _short(path: tuple[str, ...], folder: tuple[str, ...]) -> list[str]:
 
 
 def _names(layer: LayerFacts, count: int) -> list[str]:
-    """Return what the weights of Keras's commonest layers are called; nothing for others, or when the number differs."""
+    """Return what the weights of Keras's commonest layers are called; nothing for others, or for another number."""
     config = layer.config
     if layer.class_name == "BatchNormalization":
         parts = {"gamma": _is_on(config, "scale"), "beta": _is_on(config, "center")}

@@ -39,7 +39,9 @@ def check_signature(inspection: Inspection, signature: str | None) -> None:
 def title_of(inspection: Inspection) -> str:
     """Return what the model is, in a line."""
     artifact = inspection.artifact
-    what = f"artifact {artifact.name} {artifact.version} for {artifact.profile}, {artifact.scheme}: " if artifact else ""
+    what = (
+        f"artifact {artifact.name} {artifact.version} for {artifact.profile}, {artifact.scheme}: " if artifact else ""
+    )
     return f"{inspection.path}: {what}{inspection.title}, {human_bytes(inspection.size_bytes)}"
 
 
@@ -87,11 +89,9 @@ def _artifact_lines(artifact: ArtifactFacts) -> list[tuple[str, str]]:
     lines = [("measured memory", human_bytes(artifact.memory_bytes))] if artifact.memory_bytes else []
     evaluation = artifact.evaluation
     if {"metric", "candidate", "float", "samples"} <= evaluation.keys():
+        score, of_float = f"{evaluation['candidate']:.4f}", f"{evaluation['float']:.4f}"
         lines.append(
-            (
-                str(evaluation["metric"]),
-                f"{evaluation['candidate']:.4f} of {evaluation['samples']} samples, the float model {evaluation['float']:.4f}",
-            )
+            (str(evaluation["metric"]), f"{score} of {evaluation['samples']} samples; the float model {of_float}")
         )
     return lines
 

@@ -87,7 +87,7 @@ def shape_text(shape: Sequence[int] | None) -> str:
 
 
 def scope_tree(names: Sequence[str]) -> tuple[Branch, ...]:
-    """Return names such as ``net/dense/MatMul: MatMul`` as a tree by their scopes, with the number of leaves in each."""
+    """Return names such as ``net/dense/MatMul: MatMul`` as a tree by their scopes, with the number in each."""
     return _scopes(sorted(tuple(name.split("/")) for name in names))
 
 

@@ -53,7 +53,9 @@ def _parsed(path: Path) -> Any:
 
     size_bytes = path.stat().st_size
     if size_bytes >= MAX_PROTOBUF_BYTES:
-        raise SourceError(f"{path}: has {size_bytes} bytes; a SavedModel's main file has less than {MAX_PROTOBUF_BYTES}")
+        raise SourceError(
+            f"{path}: has {size_bytes} bytes; a SavedModel's main file has less than {MAX_PROTOBUF_BYTES}"
+        )
     try:
         saved = protobufs.saved_model().SavedModel.FromString(path.read_bytes())
     except DecodeError as err:

@@ -10,9 +10,24 @@ __all__ = ["functions_of", "type_name", "variables_of_objects"]
 
 # Bytes of an element by TensorFlow's names; strings, resources and variants have no fixed size.
 _ELEMENT_BYTES = {
-    **{"bool": 1, "int8": 1, "uint8": 1, "qint8": 1, "quint8": 1},
-    **{"float16": 2, "bfloat16": 2, "int16": 2, "uint16": 2, "float32": 4, "int32": 4, "uint32": 4, "qint32": 4},
-    **{"float64": 8, "int64": 8, "uint64": 8, "complex64": 8, "complex128": 16},
+    "bool": 1,
+    "int8": 1,
+    "uint8": 1,
+    "qint8": 1,
+    "quint8": 1,
+    "float16": 2,
+    "bfloat16": 2,
+    "int16": 2,
+    "uint16": 2,
+    "float32": 4,
+    "int32": 4,
+    "uint32": 4,
+    "qint32": 4,
+    "float64": 8,
+    "int64": 8,
+    "uint64": 8,
+    "complex64": 8,
+    "complex128": 16,
 }
 _SHORT = {"half": "float16", "float": "float32", "double": "float64"}
 
@@ -21,7 +36,7 @@ def type_name(number: int) -> str:
     """Return TensorFlow's name of a type as Python spells it: ``float32``; references count as what they refer to."""
     enumeration = protobufs.types().DataType
     try:
-        name = enumeration.Name(number % 100).removeprefix("DT_").lower()  # DT_FLOAT_REF is DT_FLOAT + 100
+        name = str(enumeration.Name(number % 100)).removeprefix("DT_").lower()  # DT_FLOAT_REF is DT_FLOAT + 100
     except ValueError:
         return f"type_{number}"
     return _SHORT.get(name, name)
@@ -83,22 +98,20 @@ class _Spec(str):
 
 def _structure(value: Any) -> Any:
     """Return a ``StructuredValue`` as tuples, dictionaries and plain values, tensors as `_Spec`."""
-    kind = value.WhichOneof("kind")
+    kind = value.WhichOneof("kind") or "none_value"
+    inner = getattr(value, kind)
     match kind:
         case "tuple_value" | "list_value":
-            return tuple(_structure(one) for one in getattr(value, kind).values)
+            return tuple(_structure(one) for one in inner.values)
         case "dict_value":
-            return {key: _structure(one) for key, one in sorted(value.dict_value.fields.items())}
+            return {key: _structure(one) for key, one in sorted(inner.fields.items())}
         case "named_tuple_value":
-            return {pair.key: _structure(pair.value) for pair in value.named_tuple_value.values}
+            return {pair.key: _structure(pair.value) for pair in inner.values}
         case "tensor_spec_value" | "bounded_tensor_spec_value":
-            return _spec(getattr(value, kind))
-        case "none_value" | None:
-            return None
+            return _spec(inner)
         case "float64_value" | "int64_value" | "string_value" | "bool_value":
-            return getattr(value, kind)
-        case _:
-            return _Spec(kind.removesuffix("_value"))
+            return inner
+    return None if kind == "none_value" else _Spec(kind.removesuffix("_value"))
 
 
 def _spec(spec: Any) -> _Spec:

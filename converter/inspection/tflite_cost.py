@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+import msgspec
+
 from edgeferry.converter.inspection.tflite_facts import OperatorFacts, OperatorUse, SubgraphFacts, TensorFacts
 
 __all__ = ["macs_of", "peak_activation", "uses_of"]
@@ -41,9 +43,7 @@ def macs_of(
     count = _COUNTS.get(name)
     if count is None or not outputs:
         return 0
-    call = _Call(
-        tuple(_shape(tensors[at]) if at >= 0 else () for at in inputs), _shape(tensors[outputs[0]]), options
-    )
+    call = _Call(tuple(_shape(tensors[at]) if at >= 0 else () for at in inputs), _shape(tensors[outputs[0]]), options)
     try:
         return count(call)
     except IndexError:  # fewer inputs or dimensions than the operator has: the file is wrong, its costs unknown
@@ -72,23 +72,28 @@ def peak_activation(
 
 
 def uses_of(subgraphs: Sequence[SubgraphFacts]) -> tuple[OperatorUse, ...]:
-    """Return the operators of all subgraphs by name, version and types: the most expensive first, then the most used."""
-    found: dict[tuple[Any, ...], list[OperatorFacts]] = {}
+    """Return the operators of all subgraphs by name, version and types: the most expensive first, then the commonest."""
+    found: dict[OperatorUse, list[OperatorFacts]] = {}
     for graph in subgraphs:
         for operator in graph.operators:
-            key = (
-                operator.name,
-                operator.kind,
-                operator.version,
-                tuple(graph.tensors[at].type if at >= 0 else "" for at in operator.inputs),
-                tuple(graph.tensors[at].type if at >= 0 else "" for at in operator.outputs),
-            )
-            found.setdefault(key, []).append(operator)
+            found.setdefault(_kind_of_use(operator, graph.tensors), []).append(operator)
     uses = [
-        OperatorUse(*key, len(same), sum(one.weight_bytes for one in same), sum(one.macs for one in same))
-        for key, same in found.items()
+        msgspec.structs.replace(
+            use, count=len(same), weight_bytes=sum(one.weight_bytes for one in same), macs=sum(one.macs for one in same)
+        )
+        for use, same in found.items()
     ]
     return tuple(sorted(uses, key=lambda use: (-use.macs, -use.weight_bytes, -use.count, use.name, use.version)))
+
+
+def _kind_of_use(operator: OperatorFacts, tensors: Sequence[TensorFacts]) -> OperatorUse:
+    return OperatorUse(
+        name=operator.name,
+        kind=operator.kind,
+        version=operator.version,
+        inputs=tuple(tensors[at].type if at >= 0 else "" for at in operator.inputs),
+        outputs=tuple(tensors[at].type if at >= 0 else "" for at in operator.outputs),
+    )
 
 
 def _lives(

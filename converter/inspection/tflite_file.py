@@ -33,9 +33,24 @@ _TYPES = {number: name.lower() for name, number in vars(schema.TensorType).items
 _ACTIVATIONS = {number: name.lower() for name, number in vars(schema.ActivationFunctionType).items() if name != "NONE"}
 # Bits of an element; strings and the like have no fixed size.
 _BITS = {
-    **{"float64": 64, "int64": 64, "uint64": 64, "complex64": 64, "complex128": 128},
-    **{"float32": 32, "int32": 32, "uint32": 32, "float16": 16, "bfloat16": 16, "int16": 16, "uint16": 16},
-    **{"int8": 8, "uint8": 8, "bool": 8, "int4": 4, "uint4": 4, "int2": 2},
+    "float64": 64,
+    "int64": 64,
+    "uint64": 64,
+    "complex64": 64,
+    "complex128": 128,
+    "float32": 32,
+    "int32": 32,
+    "uint32": 32,
+    "float16": 16,
+    "bfloat16": 16,
+    "int16": 16,
+    "uint16": 16,
+    "int8": 8,
+    "uint8": 8,
+    "bool": 8,
+    "int4": 4,
+    "uint4": 4,
+    "int2": 2,
 }
 _FLEX = "Flex"
 _SUBGRAPH_OPTIONS = ("condSubgraphIndex", "bodySubgraphIndex", "thenSubgraphIndex", "elseSubgraphIndex")
@@ -94,8 +109,11 @@ def _buffer_bytes(buffer: Any) -> int:
 
 
 def _weight_bytes(model: Any, buffers: list[int]) -> int:
-    used = {model.Subgraphs(at).Tensors(i).Buffer() for at in range(model.SubgraphsLength())
-            for i in range(model.Subgraphs(at).TensorsLength())}
+    used = {
+        model.Subgraphs(at).Tensors(i).Buffer()
+        for at in range(model.SubgraphsLength())
+        for i in range(model.Subgraphs(at).TensorsLength())
+    }
     return sum(buffers[index] for index in used)
 
 
@@ -173,7 +191,11 @@ def _options(operator: Any) -> dict[str, Any]:
     whole = schema.OperatorT.InitFromObj(operator)
     options: dict[str, Any] = {}
     for found in (whole.builtinOptions, whole.builtinOptions2):
-        options |= {key: _plain(value) for key, value in vars(found or object).items() if not key.startswith("_")} if found else {}
+        options |= (
+            {key: _plain(value) for key, value in vars(found or object).items() if not key.startswith("_")}
+            if found
+            else {}
+        )
     return options
 
 
