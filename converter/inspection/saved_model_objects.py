@@ -1,6 +1,7 @@
 """What the objects of a SavedModel of TensorFlow 2 tell: its functions and its variables. In a child process."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from edgeferry.converter.formats import protobufs
@@ -86,14 +87,19 @@ def _call(function: Any) -> str:
     keywords = arguments[1] if isinstance(arguments, tuple) and len(arguments) == 2 else {}
     spelled = [*map(_spelled, positional if isinstance(positional, tuple) else [positional])]
     if isinstance(keywords, Mapping):
-        spelled += [f"{name}={_spelled(value)}" for name, value in keywords.items()]
+        spelled += [f"{name}={_unnamed(value)}" for name, value in keywords.items()]
     return f"({', '.join(spelled)}) -> {_spelled(_structure(function.output_signature))}"
 
 
-class _Spec(str):
-    """A text that stands for a tensor."""
+@dataclass(frozen=True, slots=True)
+class _Spec:
+    """What stands for a tensor: its name, where it has one, and its type."""
 
-    __slots__ = ()
+    name: str
+    type: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.type}" if self.name else self.type
 
 
 def _structure(value: Any) -> Any:
@@ -111,13 +117,13 @@ def _structure(value: Any) -> Any:
             return _spec(inner)
         case "float64_value" | "int64_value" | "string_value" | "bool_value":
             return inner
-    return None if kind == "none_value" else _Spec(kind.removesuffix("_value"))
+    return None if kind == "none_value" else _Spec("", kind.removesuffix("_value"))
 
 
 def _spec(spec: Any) -> _Spec:
     sizes = "unknown rank" if spec.shape.unknown_rank else ", ".join(_size(dim.size) for dim in spec.shape.dim)
-    name = f"{spec.name}: " if spec.name not in ("", "unknown") else ""  # as TensorFlow calls outputs without a name
-    return _Spec(f"{name}{type_name(spec.dtype)}[{sizes}]")
+    name = "" if spec.name == "unknown" else spec.name  # as TensorFlow calls outputs without a name
+    return _Spec(name, f"{type_name(spec.dtype)}[{sizes}]")
 
 
 def _size(size: int) -> str:
@@ -130,5 +136,9 @@ def _spelled(value: Any) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(map(_spelled, value))})"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_spelled(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {_unnamed(one)}" for key, one in value.items()) + "}"
     return repr(value)
+
+
+def _unnamed(value: Any) -> str:
+    return value.type if isinstance(value, _Spec) else _spelled(value)

@@ -72,7 +72,7 @@ def peak_activation(
 
 
 def uses_of(subgraphs: Sequence[SubgraphFacts]) -> tuple[OperatorUse, ...]:
-    """Return the operators of all subgraphs by name, version and types: the most expensive first, then the commonest."""
+    """Return the operators of all subgraphs by name, version and types: most expensive first, then commonest."""
     found: dict[OperatorUse, list[OperatorFacts]] = {}
     for graph in subgraphs:
         for operator in graph.operators:

@@ -145,7 +145,7 @@ class MetadataFacts(msgspec.Struct, frozen=True):
     """A named piece of data beside the model.
 
     Attributes:
-        text: Its content, where it is short and readable.
+        text: What of its content is readable, where it is short.
     """
 
     name: str

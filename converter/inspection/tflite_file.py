@@ -5,6 +5,7 @@ as ai-edge-litert generates Python from it.
 """
 
 import mmap
+import re
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -56,6 +57,7 @@ _FLEX = "Flex"
 _SUBGRAPH_OPTIONS = ("condSubgraphIndex", "bodySubgraphIndex", "thenSubgraphIndex", "elseSubgraphIndex")
 _MORE_SUBGRAPH_OPTIONS = ("initSubgraphIndex", "decompositionSubgraphIndex", "bodySubgraphIndex", "subgraph")
 _LONGEST_TEXT = 256
+_READABLE = re.compile(rb"[ -~]{5,}")  # versions and names; other metadata has a schema of its own
 _DAMAGE = (IndexError, KeyError, MemoryError, OverflowError, TypeError, UnicodeDecodeError, ValueError, struct.error)
 
 
@@ -228,10 +230,10 @@ def _signature(signature: Any) -> TfliteSignature:
 def _metadata(model: Any, at: int, buffers: list[int]) -> MetadataFacts:
     entry = model.Metadata(at)
     index = entry.Buffer()
-    size_bytes = buffers[index]
-    data = bytes(model.Buffers(index).DataAsNumpy()) if 0 < size_bytes <= _LONGEST_TEXT else b""
-    text = data.rstrip(b"\0").decode("ascii", errors="replace")
-    return MetadataFacts(_text(entry.Name()), size_bytes, text if text.isprintable() and "\ufffd" not in text else "")
+    is_short = 0 < buffers[index] <= _LONGEST_TEXT
+    data = bytes(model.Buffers(index).DataAsNumpy()) if is_short else b""
+    words = [word.decode() for word in _READABLE.findall(data)]
+    return MetadataFacts(_text(entry.Name()), buffers[index], " ".join(words))
 
 
 def _indices(found: Any) -> tuple[int, ...]:

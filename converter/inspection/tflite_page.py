@@ -16,6 +16,7 @@ from edgeferry.converter.inspection.tflite_facts import (
 __all__ = ["quantization_text", "tflite_facts_lines", "tflite_sections", "tflite_tree", "tflite_warnings"]
 
 _LISTED = 12  # of expensive operators; all of them stand in the tree and in JSON
+_LISTED_FUSIONS = 20
 _LONGEST_NAME = 60
 
 
@@ -183,22 +184,12 @@ def _granularity(found: Quantization | None) -> str:
 
 
 def _fused(graph: SubgraphFacts) -> Section:
-    rows = tuple(
-        (
-            f"#{one.index}",
-            one.name,
-            one.activation,
-            ", ".join(dict.fromkeys(name.rpartition("/")[2] for name in one.fused)),
-        )
-        for one in graph.operators
-        if one.activation or one.fused
-    )
-    return Section(
-        "What was fused",
-        (">", "!operator", "activation", "made of"),
-        rows,
-        "as the names of its tensors tell; a converter need not leave them" if rows else "",
-    )
+    made_of = [(one, list(dict.fromkeys(name.rpartition("/")[2] for name in one.fused))) for one in graph.operators]
+    told = [(one, names) for one, names in made_of if one.activation or len(names) > 1]
+    rows = tuple((f"#{one.index}", one.name, one.activation, ", ".join(names)) for one, names in told[:_LISTED_FUSIONS])
+    hidden = f"and {len(told) - len(rows)} more, which --json tells; " if len(told) > len(rows) else ""
+    note = f"{hidden}as the names of tensors tell, which a converter need not leave"
+    return Section("What was fused", (">", "!operator", "activation", "made of"), rows, note)
 
 
 def _graph_branch(at: int, graphs: tuple[SubgraphFacts, ...], above: frozenset[int]) -> Branch:
