@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from edgeferry.converter.child import child_main, report_step
 from edgeferry.converter.errors import SourceError
@@ -26,19 +27,37 @@ def main() -> None:
 
 def _convert(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     path = Path(job["model"])
-    saved, signature = path, job["signature"]
-    if job["format"] != FormatName.SAVED_MODEL:
-        report_step(folder, f"loading {path.name}")
-        saved, signature = _exported(path, folder), _SERVING
+    report_step(folder, f"loading {path.name}")
+    if job["format"] == FormatName.SAVED_MODEL:
+        saved, keys = _without_slots(path, folder / "without_slots"), [job["signature"]] if job["signature"] else None
+    else:
+        saved, keys = _exported(path, folder), [_SERVING]
     report_step(folder, f"converting {path.name} to TensorFlow Lite")
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved), signature_keys=[signature] if signature else None)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
-    converter.allow_custom_ops = True
     try:
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(saved), signature_keys=keys)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+        converter.allow_custom_ops = True
         (folder / "permissive.tflite").write_bytes(converter.convert())
     except Exception as err:  # any failure of a foreign compiler is one answer to the user
         raise SourceError(f"{path.name} does not convert: {explain(str(err))}") from err
     return {}
+
+
+def _without_slots(path: Path, folder: Path) -> Path:
+    """Return the SavedModel at ``path`` without its optimizer's slots, as a copy of its main file beside links.
+
+    Keras 2 saved them, and TensorFlow cannot load them where Keras 3 is installed.
+    """
+    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    for graph in saved.meta_graphs:
+        for node in graph.object_graph_def.nodes:
+            del node.slot_variables[:]
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(saved.SerializeToString())
+    for name in ("variables", "assets"):
+        if (path / name).is_dir():
+            (folder / name).symlink_to((path / name).absolute(), target_is_directory=True)
+    return folder
 
 
 def _exported(path: Path, folder: Path) -> Path:
