@@ -74,8 +74,8 @@ def human_count(count: int) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Return ``3 layers``, ``1 layer``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    """Return ``3 layers``, ``1 layer``, ``no layers``."""
+    return f"{f'{count:,}' if count else 'no'} {noun}{'' if count == 1 else 's'}"
 
 
 def shape_text(shape: Sequence[int] | None) -> str:

@@ -59,7 +59,7 @@ def peak_activation(
     end, variables always. Constants stay in the file. Without any operator the index is -1.
     """
     begin, end = _lives(inputs, outputs, tensors, operators)
-    grows = [0] * (len(operators) + 1)
+    grows = [0] * (len(operators) + 2)
     for index, first in begin.items():
         grows[first] += tensors[index].size_bytes
         grows[end[index] + 1] -= tensors[index].size_bytes
