@@ -5,13 +5,14 @@ allowed that has a name, so that not only the first operation without a kernel i
 """
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeferry.converter.child import run_child
 from edgeferry.converter.inspection import inspect_model
 from edgeferry.converter.inspection.facts import Inspection
+from edgeferry.converter.inspection.saved_model_facts import MetaGraphFacts, SavedModelFacts
 from edgeferry.converter.inspection.tflite_facts import TfliteFacts
 from edgeferry.converter.legality import Problem, problems
 from edgeferry.device_profiles import DeviceProfile
@@ -19,7 +20,8 @@ from edgeferry.device_profiles import DeviceProfile
 __all__ = ["Check", "check_model"]
 
 _NAMED_PLACES = 3
-_PERMISSIVE = "permissive.tflite"
+_PERMISSIVE = "permissive.tflite"  # see formats/permissive
+_EXPORTED = "saved_model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Check:
     Attributes:
         operations: How many operators the model has, as a ``.tflite``.
         problems: What the profile's runtime cannot run; empty when it can run everything.
-        places: By operation, the names of some tensors that it computes: where it is in the source model.
+        places: By operation, where it is: by the names of the source model where there is one.
     """
 
     profile: str
@@ -60,41 +62,55 @@ def check_model(
     Raises:
         ConverterError: It had to be converted, and that failed altogether.
     """
-    facts = inspection.details
+    facts, source = inspection.details, None
     if not isinstance(facts, TfliteFacts):
         say(f"converting {path.name} to see which operations it becomes")
-        facts = _converted(inspection, path, signature, deadline_s)
+        facts, source = _converted(inspection, path, signature, deadline_s)
     found = problems(facts.uses, profile)
+    names = dict.fromkeys(problem.operation for problem in found)
     return Check(
         profile=profile.name,
         operations=sum(use.count for use in facts.uses),
         problems=found,
-        places={name: _places(facts, name) for name in dict.fromkeys(problem.operation for problem in found)},
+        places={name: tuple(_first(_places(name, facts, source, signature))) for name in names},
     )
 
 
-def _converted(inspection: Inspection, path: Path, signature: str | None, deadline_s: float) -> TfliteFacts:
+def _converted(
+    inspection: Inspection, path: Path, signature: str | None, deadline_s: float
+) -> tuple[TfliteFacts, SavedModelFacts]:
+    """Return what the model becomes, and the SavedModel that it was or that was made of it."""
+    source = inspection.details
     with tempfile.TemporaryDirectory(prefix="edgeferry-check-") as scratch:
         folder = Path(scratch)
         job = {"format": inspection.format, "model": str(path), "signature": signature}
         what = f"converting {path.name}"
         run_child("edgeferry.converter.formats.permissive", job, folder=folder, what=what, deadline_s=deadline_s)
-        details = inspect_model(folder / _PERMISSIVE).details
-    if not isinstance(details, TfliteFacts):  # it is called .tflite
-        raise TypeError(f"{_PERMISSIVE} was read as {type(details).__name__}")
-    return details
+        facts = inspect_model(folder / _PERMISSIVE).details
+        if not isinstance(source, SavedModelFacts):
+            source = inspect_model(folder / _EXPORTED).details
+    if not isinstance(facts, TfliteFacts) or not isinstance(source, SavedModelFacts):
+        raise TypeError(f"{path.name} was read as {type(facts).__name__} and {type(source).__name__}")
+    return facts, source
 
 
-def _places(facts: TfliteFacts, operation: str) -> tuple[str, ...]:
-    outputs = (
+def _places(operation: str, facts: TfliteFacts, source: SavedModelFacts | None, signature: str | None) -> list[str]:
+    """Return the source's own names for what an operation computes, else the names of the tensors that it writes."""
+    kind = operation.removeprefix("Flex")
+    scopes = [] if source is None else [one for graph in source.meta_graphs for one in _scopes(graph, signature)]
+    named = [name for name, _, of_kind in (scope.partition(": ") for scope in scopes) if of_kind == kind]
+    return named or [
         graph.tensors[operator.outputs[0]].name.split(";")[0]
         for graph in facts.subgraphs
         for operator in graph.operators
         if operator.name == operation and operator.outputs
-    )
-    return tuple(_first(outputs))
+    ]
 
 
-def _first(names: Iterable[str]) -> list[str]:
+def _scopes(graph: MetaGraphFacts, signature: str | None) -> tuple[str, ...]:
+    return graph.scopes.get(signature, ()) if signature else next(iter(graph.scopes.values()), ())
+
+
+def _first(names: Sequence[str]) -> list[str]:
     distinct = list(dict.fromkeys(names))
     return [*distinct[:_NAMED_PLACES], *(["..."] if len(distinct) > _NAMED_PLACES else [])]

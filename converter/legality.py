@@ -13,6 +13,7 @@ Rules, in this order; an operation has the first problem that applies:
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import assert_never
 
 from edgeferry.converter.inspection.tflite_facts import OperatorKind, OperatorUse
 from edgeferry.converter.kernel_types import MEASURED_TYPES, TYPES
@@ -88,6 +89,8 @@ def _problem(operation: OperatorUse, profile: DeviceProfile) -> Problem | None:
             return _custom(operation, profile)
         case OperatorKind.BUILTIN:
             return _version(operation, profile) or _type(operation, profile)
+        case _ as never:
+            assert_never(never)
 
 
 def _flex(operation: OperatorUse, profile: DeviceProfile) -> Problem | None:

@@ -1,5 +1,7 @@
 """From an `Inspection` to the page or the tree that people see. Pure."""
 
+from typing import assert_never
+
 from edgeferry.converter.errors import RequestError
 from edgeferry.converter.inspection.facts import ArtifactFacts, Inspection
 from edgeferry.converter.inspection.keras_facts import KerasFacts
@@ -57,6 +59,8 @@ def page_of(inspection: Inspection, signature: str | None = None) -> Page:
         case SavedModelFacts() as facts:
             lines, warnings = saved_model_facts_lines(facts), saved_model_warnings(facts)
             sections = saved_model_sections(facts, signature)
+        case _ as never:
+            assert_never(never)
     if inspection.artifact:
         lines = [*_artifact_lines(inspection.artifact), *lines]
         sections = [*sections, _artifact_files(inspection.artifact)]
@@ -73,6 +77,8 @@ def tree_of(inspection: Inspection, signature: str | None = None) -> tuple[Branc
             return keras_tree(facts)
         case SavedModelFacts() as facts:
             return saved_model_tree(facts, signature)
+        case _ as never:
+            assert_never(never)
 
 
 def _signatures(inspection: Inspection) -> list[str]:
@@ -83,16 +89,16 @@ def _signatures(inspection: Inspection) -> list[str]:
             return list(dict.fromkeys(one.key for graph in facts.meta_graphs for one in graph.signatures))
         case KerasFacts():
             return []
+        case _ as never:
+            assert_never(never)
 
 
 def _artifact_lines(artifact: ArtifactFacts) -> list[tuple[str, str]]:
     lines = [("measured memory", human_bytes(artifact.memory_bytes))] if artifact.memory_bytes else []
-    evaluation = artifact.evaluation
-    if {"metric", "candidate", "float", "samples"} <= evaluation.keys():
-        score, of_float = f"{evaluation['candidate']:.4f}", f"{evaluation['float']:.4f}"
-        lines.append(
-            (str(evaluation["metric"]), f"{score} of {evaluation['samples']} samples; the float model {of_float}")
-        )
+    metric, samples = artifact.evaluation.get("metric"), artifact.evaluation.get("samples")
+    scores = [artifact.evaluation.get(key) for key in ("candidate", "float")]
+    if metric and samples and all(isinstance(score, int | float) for score in scores):
+        lines.append((str(metric), f"{scores[0]:.4f} of {samples} samples; the float model {scores[1]:.4f}"))
     return lines
 
 

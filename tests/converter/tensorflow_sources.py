@@ -23,6 +23,8 @@ def main() -> None:
     folder = Path(sys.argv[1])
     keras.utils.set_random_seed(1)
     facts = {"cnn": make_cnn(folder), "two_inputs": make_two_inputs(folder)}
+    make_graph_of_tensorflow_1(folder)
+    make_vocabulary(folder)
     messages = dict(bad_models(folder))
     (folder / "done.json").write_text(json.dumps({"messages": messages, "facts": facts}))
 
@@ -69,6 +71,33 @@ def make_two_inputs(folder: Path) -> dict[str, list[str]]:
     samples = {"words": rng.integers(0, 50, (30, 6)), "level": rng.random((30, 3))}
     np.savez(folder / "two_inputs.npz", **samples)
     return {"inputs": [spec.name for spec in keras_model.load(folder / "two_inputs.keras").inputs]}
+
+
+def make_graph_of_tensorflow_1(folder: Path) -> None:
+    """Save a graph with one variable, as TensorFlow 1 did."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, (None, 3), name="x")
+        weights = v1.get_variable("layer/weights", (3, 2), use_resource=False)
+        y = tf.identity(tf.matmul(x, weights), name="y")
+        session.run(v1.global_variables_initializer())
+        v1.saved_model.simple_save(session, str(folder / "graph_v1"), {"x": x}, {"y": y})
+
+
+def make_vocabulary(folder: Path) -> None:
+    """Save a model that looks words up in a file, which becomes an asset."""
+    words = folder / "words.txt"
+    words.write_text("ferry\nriver\n")
+    module = tf.Module()
+    keys = tf.lookup.TextFileInitializer(
+        str(words), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+    )
+    module.table = tf.lookup.StaticHashTable(keys, -1)
+    look = tf.function(
+        lambda words: {"index": module.table.lookup(words)}, input_signature=[tf.TensorSpec((None,), tf.string)]
+    )
+    module.look = look
+    tf.saved_model.save(module, str(folder / "vocabulary"), signatures={"serving_default": look})
 
 
 @keras.saving.register_keras_serializable()

@@ -6,8 +6,8 @@ import h5py
 import pytest
 
 from edgeferry.converter.inspection.keras_config import input_facts, layer_facts, output_names, training_facts
-from edgeferry.converter.inspection.keras_file import read_archive, read_hdf5
 from edgeferry.converter.inspection.keras_facts import KerasInput
+from edgeferry.converter.inspection.keras_file import read_archive, read_hdf5
 from tests.converter.inspection.keras_models import config, layer, net, write_archive, write_hdf5
 
 

@@ -1,5 +1,7 @@
 """Which operations a profile's runtime cannot run, and why."""
 
+import dataclasses
+
 import pytest
 
 from edgeferry.converter.inspection.tflite_facts import OperatorKind, OperatorUse
@@ -16,8 +18,6 @@ def use(name: str, version: int = 1, kind: str = "builtin", inputs=("int8",), ou
 
 
 def allowing_flex(profile):
-    import dataclasses
-
     return dataclasses.replace(profile, allow_select_tf_ops=True)
 
 
