@@ -19,13 +19,18 @@ MAX_MEMORY_BYTES = 6 * 1024 * 1024 * 1024  # of address space; a SavedModel's ma
 
 def main() -> None:
     """Do the job in the folder named on the command line."""
-    child_main(_inspect)
+    _limit_memory()
+    child_main(read)
 
 
-def _inspect(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
+def read(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
+    """Return what the model of ``job`` tells.
+
+    Raises:
+        SourceError: It is damaged, or asks for more than reading may cost.
+    """
     path = Path(job["path"])
     report_step(folder, f"reading {path.name}")
-    _limit_memory()
     try:
         return {"details": msgspec.to_builtins(_read(path, job["format"]))}
     except RecursionError as err:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from edgeferry.converter.errors import SourceError
+from edgeferry.converter.formats.registry import detect
+from edgeferry.converter.inspection.__main__ import read
 from edgeferry.converter.inspection.keras_file import read_archive, read_hdf5
 from edgeferry.converter.inspection.tflite_file import read_tflite
 from tests.converter.inspection.keras_models import write_archive, write_hdf5
@@ -91,17 +93,28 @@ def _written(path: Path, content: bytes) -> Path:
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_a_bad_file_is_told_in_a_sentence(kind, tmp_path, run_inspect):
+def test_a_bad_file_is_told_in_a_sentence(kind, tmp_path):
     make, message = MAKERS[kind]
     path = make(tmp_path)
 
-    result = run_inspect(path)
+    with pytest.raises(SourceError) as caught:
+        read({"path": str(path), "format": detect(path).name}, tmp_path)
 
-    assert result.exit_code == 1, result.output
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["a folder of anything", "a cut .tflite", "a bomb", "a deep nest"])
+def test_the_sentence_and_an_exit_code_are_all_that_a_user_sees(kind, tmp_path, run_inspect):
+    make, message = MAKERS[kind]
+
+    result = run_inspect(make(tmp_path))
+
+    assert result.exit_code == 1
     assert result.stdout == ""
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
-    assert str(path) in result.stderr
 
 
 def test_a_path_that_leads_nowhere_is_a_mistake_of_usage(tmp_path, run_inspect):
@@ -125,7 +138,7 @@ def test_reading_takes_no_longer_than_it_may(tmp_path, run_inspect):
 
 
 @pytest.mark.parametrize(
-    ("make", "read", "changes"),
+    ("make", "reader", "changes"),
     [
         (lambda folder: linear_model(folder / "m.tflite", quantized=True), read_tflite, 300),
         (lambda folder: write_hdf5(folder / "m.h5"), read_hdf5, 60),
@@ -133,7 +146,7 @@ def test_reading_takes_no_longer_than_it_may(tmp_path, run_inspect):
     ],
     ids=["tflite", "h5", "keras"],
 )
-def test_whatever_bytes_are_changed_it_is_read_or_told(make, read, changes, tmp_path):
+def test_whatever_bytes_are_changed_it_is_read_or_told(make, reader, changes, tmp_path):
     path = make(tmp_path)
     sound = path.read_bytes()
     for seed in range(changes):
@@ -144,7 +157,7 @@ def test_whatever_bytes_are_changed_it_is_read_or_told(make, read, changes, tmp_
         path.write_bytes(data)
 
         with contextlib.suppress(SourceError, OSError):
-            read(path)
+            reader(path)
 
 
 def test_whatever_is_changed_in_a_configuration_it_is_read_or_told(tmp_path):

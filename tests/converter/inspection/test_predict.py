@@ -134,6 +134,7 @@ def test_what_is_missing_is_a_mistake_of_usage(tmp_path, samples, run_predict):
     assert run_predict(model, "--input", tmp_path).exit_code == 2
 
 
+@pytest.mark.acceptance
 @pytest.mark.tensorflow
 @pytest.mark.xdist_group("tensorflow")
 @pytest.mark.timeout(300)
