@@ -89,7 +89,6 @@ class MetaGraphFacts(msgspec.Struct, frozen=True):
         assets: All of them.
         scopes: For each signature, name and kind of every operation that it needs: ``net/dense/MatMul: MatMul``.
         keras: Architecture and training configuration, where Keras saved them.
-        has_initializer: Whether loading runs operations of the model itself.
     """
 
     tags: tuple[str, ...]
@@ -102,7 +101,6 @@ class MetaGraphFacts(msgspec.Struct, frozen=True):
     assets: tuple[AssetFacts, ...]
     scopes: dict[str, tuple[str, ...]]
     keras: KerasFacts | None
-    has_initializer: bool
 
 
 class SavedModelFacts(msgspec.Struct, frozen=True, tag="saved_model"):

@@ -28,7 +28,6 @@ __all__ = ["read_saved_model"]
 MAX_PROTOBUF_BYTES = 2**31  # protocol buffers end there
 
 _FILE = "saved_model.pb"
-_INITIALIZERS = ("saved_model_main_op", "legacy_init_op", "__saved_model_init_op")
 
 
 def read_saved_model(folder: Path) -> SavedModelFacts:
@@ -87,7 +86,6 @@ def _meta_graph(folder: Path, meta: Any, stored: StoredVariables) -> MetaGraphFa
         assets=tuple(_asset(folder, name) for name in _asset_names(meta)),
         scopes={one.key: tuple(graph.names_needed(_outputs(meta.signature_def[one.key]))) for one in signatures},
         keras=keras_of(folder, meta.object_graph_def, variables),
-        has_initializer=any(key in meta.collection_def or key in meta.signature_def for key in _INITIALIZERS),
     )
 
 

@@ -8,6 +8,18 @@ __all__ = ["saved_model_facts_lines", "saved_model_sections", "saved_model_tree"
 
 _LISTED_VARIABLES = 40
 _LISTED_SIGNATURES = 4
+_TELLING_OPERATIONS = {
+    (
+        "PrintV2",
+        "ReadFile",
+        "WriteFile",
+    ): "has operations that read or write files or print: {}; run it only if you trust it",
+    (
+        "EagerPyFunc",
+        "PyFunc",
+        "PyFuncStateless",
+    ): "calls Python code that is not in the file ({}), so it cannot be converted",
+}
 
 
 def saved_model_facts_lines(facts: SavedModelFacts) -> list[tuple[str, str]]:
@@ -47,6 +59,10 @@ def saved_model_warnings(facts: SavedModelFacts) -> list[str]:
     warnings = list(facts.problems)
     if not any(graph.signatures for graph in facts.meta_graphs):
         warnings.append("has no signature, so nothing of it can be converted; save it with signatures=")
+    found = {operation for graph in facts.meta_graphs for operation in graph.operations}
+    for operations, sentence in _TELLING_OPERATIONS.items():
+        if not found.isdisjoint(operations):
+            warnings.append(sentence.format(", ".join(sorted(found.intersection(operations)))))
     return warnings
 
 

@@ -130,7 +130,6 @@ def graph(**changes) -> MetaGraphFacts:
         "assets": (),
         "scopes": {},
         "keras": None,
-        "has_initializer": False,
     }
     return MetaGraphFacts(**{**facts, **changes})
 
@@ -142,6 +141,15 @@ def test_a_saved_model_without_a_signature_cannot_be_converted():
         "has no signature, so nothing of it can be converted; save it with signatures="
     ]
     assert saved_model_tree(facts, None) == (Branch("no signature", "no operations"),)
+
+
+def test_operations_that_reach_out_of_the_model_are_told():
+    facts = SavedModelFacts(1, True, (graph(operations={"ReadFile": 1, "WriteFile": 2, "PyFunc": 1}),), 0)
+
+    _, files, code = saved_model_warnings(facts)
+
+    assert files == "has operations that read or write files or print: ReadFile, WriteFile; run it only if you trust it"
+    assert code == "calls Python code that is not in the file (PyFunc), so it cannot be converted"
 
 
 def test_many_graphs_and_variables_are_told_apart_and_cut():

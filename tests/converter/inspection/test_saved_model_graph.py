@@ -48,3 +48,15 @@ def test_all_operations_count_a_function_once():
     assert Graph(graph_def()).all_operations() == Counter(
         {"Placeholder": 1, "Case": 1, "Identity": 1, "SaveV2": 1, "Mul": 1, "While": 1, "AddV2": 1}
     )
+
+
+def test_functions_that_call_each_other_twice_are_counted_in_no_time():
+    graph = protobufs.saved_model().SavedModel().meta_graphs.add().graph_def
+    graph.node.add(name="y", op="f0")
+    for depth in range(200):
+        function = graph.library.function.add()
+        function.signature.name = f"f{depth}"
+        function.node_def.add(name="a", op=f"f{depth + 1}")
+        function.node_def.add(name="b", op=f"f{depth + 1}" if depth < 199 else "Mul")
+
+    assert Graph(graph).operations_needed(["y"])["Mul"] == 2**199
