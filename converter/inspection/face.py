@@ -53,7 +53,7 @@ def _print_rich(page: Page) -> None:
     grid = Table.grid(padding=(0, 2))
     for label, value in page.facts:
         grid.add_row(Text(f"{_INDENT}{label}", style="dim"), Text(value))
-    console.print(grid)
+    console.print(grid, "")
     for section in filter(lambda one: one.rows, page.sections):
         console.print(_rich_table(section))
     for warning in page.warnings:
@@ -62,7 +62,7 @@ def _print_rich(page: Page) -> None:
 
 def _rich_table(section: Section) -> Table:
     table = Table(
-        title=f"\n{section.title}",
+        title=section.title,
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,

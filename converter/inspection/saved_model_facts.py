@@ -87,6 +87,7 @@ class MetaGraphFacts(msgspec.Struct, frozen=True):
         functions: That the loaded object has.
         variables: All of them.
         assets: All of them.
+        initializer: The operation that prepares the model when it is loaded; empty where there is none.
         scopes: For each signature, name and kind of every operation that it needs: ``net/dense/MatMul: MatMul``.
         keras: Architecture and training configuration, where Keras saved them.
     """
@@ -101,6 +102,7 @@ class MetaGraphFacts(msgspec.Struct, frozen=True):
     assets: tuple[AssetFacts, ...]
     scopes: dict[str, tuple[str, ...]]
     keras: KerasFacts | None
+    initializer: str = ""
 
 
 class SavedModelFacts(msgspec.Struct, frozen=True, tag="saved_model"):

@@ -28,6 +28,8 @@ __all__ = ["read_saved_model"]
 MAX_PROTOBUF_BYTES = 2**31  # protocol buffers end there
 
 _FILE = "saved_model.pb"
+_INITIALIZER = "__saved_model_init_op"
+_INITIALIZER_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
 
 
 def read_saved_model(folder: Path) -> SavedModelFacts:
@@ -86,7 +88,18 @@ def _meta_graph(folder: Path, meta: Any, stored: StoredVariables) -> MetaGraphFa
         assets=tuple(_asset(folder, name) for name in _asset_names(meta)),
         scopes={one.key: tuple(graph.names_needed(_outputs(meta.signature_def[one.key]))) for one in signatures},
         keras=keras_of(folder, meta.object_graph_def, variables),
+        initializer=_initializer(meta),
     )
+
+
+def _initializer(meta: Any) -> str:
+    """Return the operation that TensorFlow 2 notes as a signature, and 1 in a collection."""
+    for noted in meta.signature_def[_INITIALIZER].outputs.values() if _INITIALIZER in meta.signature_def else ():
+        return str(noted.name)
+    for key in _INITIALIZER_COLLECTIONS:
+        for name in meta.collection_def[key].node_list.value if key in meta.collection_def else ():
+            return str(name)
+    return ""
 
 
 def _visible(signatures: Mapping[str, Any]) -> list[str]:

@@ -44,7 +44,7 @@ def saved_model_sections(facts: SavedModelFacts, signature: str | None) -> list[
         of = f" of {', '.join(graph.tags)}" if len(facts.meta_graphs) > 1 else ""
         chosen = [one for one in graph.signatures if signature is None or one.key == signature]
         sections += [
-            Section(f"Signatures{of}", ("signature", "", "name", "type", "shape", "tensor"), _ports(chosen)),
+            _signatures(of, chosen),
             _operations(of, chosen, graph),
             _functions(of, graph),
             _variables(of, graph),
@@ -83,6 +83,12 @@ def _keras_lines(graph: MetaGraphFacts) -> list[tuple[str, str]]:
 def _variables_line(graph: MetaGraphFacts) -> str:
     total = sum(one.size_bytes or 0 for one in graph.variables)
     return f"{len(graph.variables):,}, {human_bytes(total)}" if graph.variables else "none"
+
+
+def _signatures(of: str, signatures: list[Signature]) -> Section:
+    methods = ", ".join(dict.fromkeys(one.method for one in signatures if one.method))
+    columns = ("!signature", "", "!name", "type", "!shape", "tensor")
+    return Section(f"Signatures{of}", columns, _ports(signatures), f"called by {methods}" if methods else "")
 
 
 def _ports(signatures: list[Signature]) -> tuple[tuple[str, ...], ...]:

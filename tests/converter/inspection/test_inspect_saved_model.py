@@ -26,6 +26,7 @@ def test_signatures_are_told_with_names_types_and_shapes(sources):
     assert graph.tags == ("serve",)
     assert graph.tensorflow_version.startswith("2.")
     assert [one.key for one in graph.signatures] == ["serving_default", "serve"]
+    assert graph.initializer == "NoOp"
     serving = graph.signatures[0]
     assert serving.method == "tensorflow/serving/predict"
     assert serving.inputs == (PortFacts("image", "serving_default_image:0", "float32", (-1, 8, 8, 1)),)
