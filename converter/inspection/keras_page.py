@@ -56,7 +56,7 @@ def keras_sections(facts: KerasFacts) -> list[Section]:
     unplaced = tuple((one.name, one.type, shape_text(one.shape), human_count(one.parameters)) for one in facts.unplaced)
     return [
         Section("Inputs and outputs", ("", "name", "type", "shape"), (*inputs, *outputs)),
-        Section("Layers", ("layer", "class", "input", ">parameters", "configured as"), rows),
+        Section("Layers", ("layer", "!class", "input", ">parameters", "configured as"), rows),
         Section("Weights of layers that the file does not name", ("name", "type", "shape", ">parameters"), unplaced),
     ]
 
