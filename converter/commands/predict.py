@@ -116,7 +116,9 @@ def _print(summary: "OutputSummary", samples: int) -> None:
     )
     bad = f", {summary.not_finite} NaN or infinite" if summary.not_finite else ""
     click.echo(f"{summary.name}: {summary.type}[{shape}], {values}{bad}")
+    if summary.best:
+        click.echo("  sample  best classes")
     for at, best in enumerate(summary.best):
-        click.echo(f"  {at:>4}  " + "   ".join(f"{answer.name} {answer.score:.4g}" for answer in best))
+        click.echo(f"  {at:>6}  " + "  ".join(f"{answer.name} ({answer.score:.3g})" for answer in best))
     if summary.best and samples > len(summary.best):
         click.echo(f"  and {samples - len(summary.best)} more samples; --output writes all")

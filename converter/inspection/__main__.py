@@ -6,7 +6,7 @@ Job: ``path`` and ``format``. Its result is the details of an `Inspection`.
 import resource
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 
@@ -65,6 +65,8 @@ def _read(path: Path, name: str) -> Any:
             from edgeferry.converter.inspection.keras_file import read_hdf5  # noqa: PLC0415
 
             return read_hdf5(path)
+        case _ as never:
+            assert_never(never)
 
 
 if __name__ == "__main__":

@@ -134,8 +134,10 @@ def _type(config: Mapping[str, Any]) -> str:
 
 def _input_shape(entry: Mapping[str, Any]) -> tuple[int, ...]:
     built = entry.get("build_config")
+    config = _config(entry)
     found = built.get("input_shape") if isinstance(built, Mapping) else None
-    return _shape(found or _config(entry).get("batch_input_shape") or _config(entry).get("batch_shape"))
+    found = found or config.get("batch_input_shape") or config.get("batch_shape")
+    return _shape(found or next((tensor.get("shape") for tensor in _tensors(entry.get("inbound_nodes"))), None))
 
 
 def _shape(found: Any) -> tuple[int, ...]:
@@ -146,18 +148,25 @@ def _shape(found: Any) -> tuple[int, ...]:
 
 
 def _inbound(nodes: Any) -> Iterator[str]:
+    """Yield the names of the layers in inbound nodes: of Keras 3's tensors, or of lists such as ``["conv", 0, 0]``."""
+    yield from (str(tensor["keras_history"][0]) for tensor in _tensors(nodes))
+    if isinstance(nodes, list) and len(nodes) >= 3 and isinstance(nodes[0], str) and isinstance(nodes[1], int):
+        yield nodes[0]
+    elif isinstance(nodes, list):
+        for node in nodes:
+            yield from _inbound(node) if isinstance(node, list) else ()
+
+
+def _tensors(nodes: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield what Keras 3 notes of the tensors in inbound nodes: their shape, and the layer that made them."""
     if isinstance(nodes, Mapping):
         history = nodes.get("keras_history")
         if isinstance(history, list) and history:
-            yield str(history[0])
+            yield nodes
             return
         nodes = list(nodes.values())
-    if isinstance(nodes, list):
-        if len(nodes) >= 3 and isinstance(nodes[0], str) and isinstance(nodes[1], int):
-            yield nodes[0]
-            return
-        for node in nodes:
-            yield from _inbound(node)
+    for node in nodes if isinstance(nodes, list) else ():
+        yield from _tensors(node)
 
 
 def _names(found: Any) -> list[str]:

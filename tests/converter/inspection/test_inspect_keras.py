@@ -63,7 +63,18 @@ def test_inputs_come_in_the_order_of_the_model_with_their_types(tmp_path):
 
     assert facts.inputs == (KerasInput("level", "float16", (-1, 4)), KerasInput("words", "int32", (-1, 6)))
     assert facts.outputs == ("gate",)
-    assert {one.name: one.inbound for one in facts.layers}["both"] == ("embedding", "body")
+    layers = {one.name: one for one in facts.layers}
+    assert layers["both"].inbound == ("embedding", "body")
+    assert layers["both"].input_shape == layers["gate"].input_shape == (-1, 4)
+
+
+def test_keras_2_tells_what_a_layer_is_fed_by_in_lists():
+    nodes = [[["left", 0, 0, {}], ["right", 0, 0, {}]]]
+    model = {"class_name": "Model", "config": {"layers": [layer("Add", "add", inbound=nodes)]}}
+
+    (add,) = layer_facts(model)
+
+    assert (add.inbound, add.input_shape) == (("left", "right"), ())
 
 
 def test_training_is_told_as_it_was_compiled(tmp_path):
