@@ -94,7 +94,7 @@ def _print_json(inspection: "Inspection", check: "Check | None") -> None:
 def _print(inspection: "Inspection", check: "Check | None", signature: str | None, *, as_tree: bool) -> None:
     from edgeferry.converter.inspection.face import print_page, print_tree  # noqa: PLC0415 - see above
     from edgeferry.converter.inspection.layout import page_of, title_of, tree_of  # noqa: PLC0415
-    from edgeferry.converter.inspection.page import counted  # noqa: PLC0415
+    from edgeferry.converter.inspection.page import counted, printable  # noqa: PLC0415
 
     if as_tree:
         print_tree(title_of(inspection), tree_of(inspection, signature))
@@ -104,7 +104,7 @@ def _print(inspection: "Inspection", check: "Check | None", signature: str | Non
         return
     for problem in check.problems:
         places = ", ".join(check.places[problem.operation])
-        click.echo(f"{problem}" + (f" (at {places})" if places else ""))
+        click.echo(printable(f"{problem}" + (f" (at {places})" if places else "")))
     verdict = "cannot run" if check.problems else "can run"
     found = f"{counted(check.operations, 'operation')}, {counted(len(check.problems), 'problem')}"
     click.echo(f"{check.profile} {verdict} {inspection.path}: {found}")

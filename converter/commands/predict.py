@@ -108,6 +108,8 @@ def _show(path: Path, prediction: "Prediction", output: Path | None, *, as_json:
 
 
 def _print(summary: "OutputSummary", samples: int) -> None:
+    from edgeferry.converter.inspection.page import printable  # noqa: PLC0415 - see above
+
     shape = ", ".join(map(str, summary.shape))
     values = (
         "no finite value"
@@ -115,10 +117,10 @@ def _print(summary: "OutputSummary", samples: int) -> None:
         else f"{summary.least:.4g} to {summary.greatest:.4g}, mean {summary.mean:.4g}"
     )
     bad = f", {summary.not_finite} NaN or infinite" if summary.not_finite else ""
-    click.echo(f"{summary.name}: {summary.type}[{shape}], {values}{bad}")
+    click.echo(printable(f"{summary.name}: {summary.type}[{shape}], {values}{bad}"))
     if summary.best:
         click.echo("  sample  best classes")
     for at, best in enumerate(summary.best):
-        click.echo(f"  {at:>6}  " + "  ".join(f"{answer.name} ({answer.score:.3g})" for answer in best))
+        click.echo(f"  {at:>6}  " + printable("  ".join(f"{answer.name} ({answer.score:.3g})" for answer in best)))
     if summary.best and samples > len(summary.best):
         click.echo(f"  and {samples - len(summary.best)} more samples; --output writes all")

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import click
 from rich import box
@@ -11,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from edgeferry.converter.inspection.page import Branch, Page, Section
+from edgeferry.converter.inspection.page import Branch, Page, Section, printable
 
 __all__ = ["print_page", "print_tree"]
 
@@ -21,6 +22,7 @@ _MARKS = ">!"  # of a column's name, see `Section`
 
 def print_page(page: Page) -> None:
     """Print everything that is said of a model to standard output."""
+    page = _printable_page(page)
     if sys.stdout.isatty():
         _print_rich(page)
         return
@@ -37,6 +39,7 @@ def print_page(page: Page) -> None:
 
 def print_tree(title: str, branches: Iterable[Branch]) -> None:
     """Print a tree to standard output."""
+    title, branches = printable(title), [_printable_branch(branch) for branch in branches]
     if sys.stdout.isatty():
         tree = Tree(Text(title, style="bold"), guide_style="dim")
         for branch in branches:
@@ -44,7 +47,24 @@ def print_tree(title: str, branches: Iterable[Branch]) -> None:
         Console().print(tree)
         return
     click.echo(title)
-    _plain_branches(list(branches), "")
+    _plain_branches(branches, "")
+
+
+def _printable_page(page: Page) -> Page:
+    return Page(
+        printable(page.title),
+        tuple((label, printable(value)) for label, value in page.facts),
+        tuple(
+            replace(section, rows=tuple(tuple(map(printable, row)) for row in section.rows))
+            for section in page.sections
+        ),
+        tuple(map(printable, page.warnings)),
+    )
+
+
+def _printable_branch(branch: Branch) -> Branch:
+    children = tuple(map(_printable_branch, branch.children))
+    return Branch(printable(branch.text), printable(branch.aside), children)
 
 
 def _print_rich(page: Page) -> None:

@@ -184,17 +184,26 @@ def _stored(file: h5py.File) -> dict[str, Stored]:
 
 def _weight_names(file: h5py.File) -> list[str]:
     """Return the paths of all weights, layer by layer in the order of the model."""
-    group = file.get("model_weights")
-    if not isinstance(group, h5py.Group):
+    group = _group(file, "model_weights")
+    if group is None:
         return []
     paths = []
     layers = [_text(name) for name in group.attrs.get("layer_names", ())] or list(group)
     for layer in [*layers, "top_level_model_weights"]:
-        names = group[layer].attrs.get("weight_names", ()) if layer in group else ()
+        inner = _group(group, layer)
+        names = () if inner is None else inner.attrs.get("weight_names", ())
         paths += [f"model_weights/{layer}/{_text(name)}" for name in names]
-    optimizer = file.get("optimizer_weights")
-    names = optimizer.attrs.get("weight_names", ()) if isinstance(optimizer, h5py.Group) else ()
+    optimizer = _group(file, "optimizer_weights")
+    names = () if optimizer is None else optimizer.attrs.get("weight_names", ())
     return [*paths, *(f"optimizer_weights/{_text(name)}" for name in names)]
+
+
+def _group(parent: h5py.Group, name: str) -> h5py.Group | None:
+    """Return the group of that name which lies in ``parent`` itself: a link could lead to any file of this machine."""
+    if not isinstance(parent.get(name, getlink=True), h5py.HardLink):
+        return None
+    found = parent[name]
+    return found if isinstance(found, h5py.Group) else None
 
 
 def _text(value: Any) -> str:

@@ -42,7 +42,12 @@ def keras_facts_lines(facts: KerasFacts) -> list[tuple[str, str]]:
     return [
         ("model", f"{facts.class_name} {facts.name!r}, {counted(layers, 'layer')}"),
         ("written by", " ".join(filter(None, [wrote, facts.backend and f"({facts.backend})", facts.saved_at]))),
-        ("parameters", f"{facts.parameters:,}, {human_bytes(facts.parameter_bytes)}; {frozen:,} not trainable"),
+        (
+            "parameters",
+            f"{facts.parameters:,}, {human_bytes(facts.parameter_bytes)}; {frozen:,} not trainable"
+            if facts.parameters
+            else "none in the file",
+        ),
         *training,
         *([("optimizer state", human_bytes(facts.optimizer_bytes))] if facts.optimizer_bytes else []),
     ]

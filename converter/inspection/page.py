@@ -3,7 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Branch", "Page", "Section", "counted", "human_bytes", "human_count", "scope_tree", "shape_text"]
+__all__ = [
+    "Branch",
+    "Page",
+    "Section",
+    "counted",
+    "human_bytes",
+    "human_count",
+    "printable",
+    "scope_tree",
+    "shape_text",
+]
 
 _LONGEST_SHAPE = 8
 
@@ -53,6 +63,13 @@ class Branch:
     text: str
     aside: str = ""
     children: tuple["Branch", ...] = ()
+
+
+def printable(text: str) -> str:
+    """Return ``text`` in one line that does nothing to a terminal: a name in a model may hold any character."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
 
 
 def human_bytes(size_bytes: int) -> str:

@@ -1,6 +1,7 @@
 """What ``.keras`` and HDF5 files tell."""
 
 import json
+import zipfile
 
 import h5py
 import pytest
@@ -178,6 +179,29 @@ def test_a_subclassed_model_is_told_to_be_exported(tmp_path, run_inspect):
     assert "training:         the file does not say" in result.stdout
     assert signature.exit_code == 2
     assert "its signatures are: none" in signature.stderr
+
+
+def test_links_to_other_files_are_not_followed(tmp_path):
+    path = write_hdf5(tmp_path / "m.h5")
+    write_hdf5(tmp_path / "other.h5")
+    with h5py.File(path, "a") as file:
+        del file["model_weights"]
+        file["model_weights"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/model_weights")
+        file["here"] = h5py.SoftLink("/optimizer_weights")
+        del file["optimizer_weights"]
+        file["optimizer_weights"] = 3
+
+    assert read_hdf5(path).parameters == 0
+
+
+def test_a_file_without_weights_says_so(tmp_path, run_inspect):
+    path = write_archive(tmp_path / "m.keras")
+    with zipfile.ZipFile(path) as archive:
+        config = archive.read("config.json")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", config)
+
+    assert "parameters:  none in the file" in run_inspect(path).stdout
 
 
 def test_an_hdf5_file_without_order_is_read_as_it_lies(tmp_path):

@@ -104,6 +104,17 @@ def test_a_tree_is_plain_text_in_a_pipe(capsys):
     assert capsys.readouterr().out == "root\n|-- a  (one)\n|   `-- b\n`-- c\n"
 
 
+def test_a_name_in_a_model_does_nothing_to_the_terminal(capsys):
+    print_page(Page("m", (("name", "a\x1b[2Jb"),), (Section("T", ("a",), (("x\ny",),)),), ("\x07",)))
+    print_tree("m", (Branch("\x1b]0;title", "\r", (Branch("\u202e"),)),))
+
+    shown = capsys.readouterr().out
+    assert "a\\x1b[2Jb" in shown
+    assert "x\\ny" in shown
+    assert "\\u202e" in shown
+    assert not set(shown) & set("\x1b\x07\r\u202e")
+
+
 def test_at_a_terminal_texts_are_shown_as_they_are(capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "dumb")
