@@ -33,7 +33,7 @@ class OutputSummary:
         greatest: Of all finite values.
         not_finite: Number of values that are NaN or infinite.
         best: For each of the first samples its best classes, the best one first; empty where the output does not look
-            like scores of classes.
+            like scores of classes, or has values that are not finite.
     """
 
     name: str
@@ -55,6 +55,7 @@ def summarize(name: str, output: NDArray[Any], labels: Sequence[str] = ()) -> Ou
         labels: Names of the classes, used where there are as many as scores.
     """
     finite = output[np.isfinite(output)].astype(np.float64)
+    is_ranked = are_scores(output) and finite.size == output.size
     return OutputSummary(
         name=name,
         type=str(output.dtype),
@@ -63,7 +64,7 @@ def summarize(name: str, output: NDArray[Any], labels: Sequence[str] = ()) -> Ou
         mean=float(finite.mean()) if finite.size else None,
         greatest=float(finite.max()) if finite.size else None,
         not_finite=int(output.size - finite.size),
-        best=tuple(_best(row, labels) for row in output[:_SHOWN_SAMPLES]) if are_scores(output) else (),
+        best=tuple(_best(row, labels) for row in output[:_SHOWN_SAMPLES]) if is_ranked else (),
     )
 
 

@@ -34,6 +34,10 @@ def test_an_output_without_a_finite_value_has_no_range():
     assert (summary.least, summary.mean, summary.greatest, summary.not_finite) == (None, None, None, 2)
 
 
+def test_scores_that_are_not_finite_have_no_best_class():
+    assert summarize("scores", np.array([[0.5, np.nan]])).best == ()
+
+
 def test_the_share_of_right_classes_is_told_where_the_file_has_labels():
     assert right_share(SCORES, np.array([1, 1])) == 0.5
 
