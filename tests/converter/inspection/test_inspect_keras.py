@@ -183,10 +183,11 @@ def test_a_subclassed_model_is_told_to_be_exported(tmp_path, run_inspect):
 
 def test_links_to_other_files_are_not_followed(tmp_path):
     path = write_hdf5(tmp_path / "m.h5")
-    write_hdf5(tmp_path / "other.h5")
+    other = tmp_path / "opened_it_would_be_an_error.h5"
+    other.write_bytes(b"junk")
     with h5py.File(path, "a") as file:
         del file["model_weights"]
-        file["model_weights"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/model_weights")
+        file["model_weights"] = h5py.ExternalLink(str(other), "/model_weights")
         file["here"] = h5py.SoftLink("/optimizer_weights")
         del file["optimizer_weights"]
         file["optimizer_weights"] = 3
