@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 
 from edgeferry.converter.child import child_main, report_step
 from edgeferry.converter.errors import SourceError
 from edgeferry.converter.formats import keras_model
 from edgeferry.converter.formats.engine import explain
 from edgeferry.converter.formats.registry import FormatName
+from edgeferry.converter.formats.slots import without_slots
 
 _SERVING = "serving_default"
 
@@ -29,7 +29,7 @@ def _convert(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     path = Path(job["model"])
     report_step(folder, f"loading {path.name}")
     if job["format"] == FormatName.SAVED_MODEL:
-        saved, keys = _without_slots(path, folder / "without_slots"), [job["signature"]] if job["signature"] else None
+        saved, keys = without_slots(path, folder / "without_slots"), [job["signature"]] if job["signature"] else None
     else:
         saved, keys = _exported(path, folder), [_SERVING]
     report_step(folder, f"converting {path.name} to TensorFlow Lite")
@@ -41,23 +41,6 @@ def _convert(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     except Exception as err:  # any failure of a foreign compiler is one answer to the user
         raise SourceError(f"{path.name} does not convert: {explain(str(err))}") from err
     return {}
-
-
-def _without_slots(path: Path, folder: Path) -> Path:
-    """Return the SavedModel at ``path`` without its optimizer's slots, as a copy of its main file beside links.
-
-    Keras 2 saved them, and TensorFlow cannot load them where Keras 3 is installed.
-    """
-    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    for graph in saved.meta_graphs:
-        for node in graph.object_graph_def.nodes:
-            del node.slot_variables[:]
-    folder.mkdir()
-    (folder / "saved_model.pb").write_bytes(saved.SerializeToString())
-    for name in ("variables", "assets"):
-        if (path / name).is_dir():
-            (folder / name).symlink_to((path / name).absolute(), target_is_directory=True)
-    return folder
 
 
 def _exported(path: Path, folder: Path) -> Path:

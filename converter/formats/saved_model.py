@@ -1,5 +1,6 @@
 """SavedModels, by one of their signatures."""
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgeferry.converter.errors import RequestError, SourceError
 from edgeferry.converter.formats.engine import saved_model_to_tflite
+from edgeferry.converter.formats.slots import without_slots
 from edgeferry.converter.formats.source import Shapes
 from edgeferry.inference.quantization import datatype_of
 from edgeferry.wire.desired import TensorSpec
@@ -27,7 +29,7 @@ def load(path: Path, signature: str | None = None) -> "SavedModelSource":
         SourceError: It cannot be loaded, or it is not clear which of its signatures is meant.
     """
     try:
-        loaded = tf.saved_model.load(str(path))
+        loaded = _loaded(path)
     except Exception as err:  # TensorFlow raises its own and Python's errors alike
         raise SourceError(f"{path.name} cannot be loaded: {' '.join(str(err).split())[:400]}") from err
     return SavedModelSource(path.name, loaded, _signature(path.name, list(loaded.signatures), signature))
@@ -56,6 +58,16 @@ class SavedModelSource:
         module.loaded = self._loaded  # keeps its variables; without them they would be saved uninitialised
         tf.saved_model.save(module, str(folder / "saved_model"), signatures={_SIGNATURE: function})
         return saved_model_to_tflite(folder / "saved_model", _SIGNATURE, what=self._name)
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        return tf.saved_model.load(str(path))
+    except AttributeError as err:
+        if "add_slot" not in str(err):
+            raise
+    with tempfile.TemporaryDirectory(prefix="edgeferry-slots-") as folder:
+        return tf.saved_model.load(str(without_slots(path, Path(folder) / path.name)))
 
 
 def _signature(model_name: str, names: list[str], wanted: str | None) -> str:
