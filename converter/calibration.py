@@ -4,7 +4,7 @@ Ranges are the least and the greatest value that any sample gave: independent of
 as TensorFlow Lite's own converter takes. (litert-quantizer's default, a moving average, depends on the order.)
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from litert_quantizer import calibrator, recipe_manager
@@ -20,12 +20,20 @@ __all__ = ["SampleStream", "calibrate"]
 class SampleStream:
     """Samples one by one, as often as wanted; each is cut out of its array when it is its turn."""
 
-    def __init__(self, inputs: Mapping[str, NDArray[Any]], specs: Sequence[TensorSpec]) -> None:
+    def __init__(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        specs: Sequence[TensorSpec],
+        counting: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
         self._inputs = inputs
         self._specs = specs
+        self._counting = counting
 
     def __iter__(self) -> Iterator[dict[str, NDArray[Any]]]:
-        for index in range(len(next(iter(self._inputs.values())))):
+        total = len(next(iter(self._inputs.values())))
+        for index in range(total):
+            self._counting(index, total)
             yield encode_sample(self._inputs, self._specs, index)
 
 

@@ -1,10 +1,10 @@
 """Work done in a process of its own, because TensorFlow and LiteRT can abort the interpreter that runs them.
 
 A child is a module run with one argument, a folder. It reads ``job.json`` there, writes its files there, and at last
-``result.json``; while at work it says in ``step.txt`` what it is doing, so that a crash can be told. What it prints is
-kept for error messages only. It dies with the process that started it.
+``result.json``; while at work it says in ``step.txt`` what it is doing and how far it is, so that a crash can be told
+and a person sees it move. What it prints is kept for error messages only. It dies with the process that started it.
 
-The parent's half is `run_child`, the child's half `child_main`.
+The parent's half is `run_child`, the child's half `child_main` and `report_step`.
 """
 
 import contextlib
@@ -15,13 +15,24 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgeferry.converter.errors import ChildError, ConverterError, error_named
 
-__all__ = ["DEFAULT_DEADLINE_S", "MAX_DEADLINE_S", "child_main", "report_step", "run_child"]
+__all__ = [
+    "DEFAULT_DEADLINE_S",
+    "MAX_DEADLINE_S",
+    "PRIVATE_FILES",
+    "Step",
+    "Watch",
+    "child_main",
+    "report_step",
+    "run_child",
+]
 
 DEFAULT_DEADLINE_S = 3600.0
 MAX_DEADLINE_S = 7 * 24 * 3600.0  # a step that takes a week hangs; the system's timers end somewhere above
@@ -31,13 +42,43 @@ _RESULT = "result.json"
 _STEP = "step.txt"
 _OUTPUT = "output.txt"
 _OUTPUT_TAIL_BYTES = 64 * 1024
+_LOOK_EVERY_S = 0.2  # a person sees no difference below
+_SAY_EVERY_S = 0.1
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PARENT = "EDGEFERRY_PARENT_PID"
 _NOISE = re.compile(r"WARNING|INFO|[IW]\d{4} |During handling|The above exception|Traceback|\*\*\* |Current thread")
 
+PRIVATE_FILES = frozenset({_JOB, _RESULT, _STEP, _OUTPUT})  # how the two halves talk; no product of the work
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a child is doing.
+
+    Attributes:
+        name: In words: "running int8"; empty when the child has ended.
+        done: How many of ``total`` are done; both 0 where nobody counts.
+        total: How many there are.
+        child: What the child as a whole does, which tells it from others that run at the same time.
+    """
+
+    name: str
+    done: int = 0
+    total: int = 0
+    child: str = ""
+
+
+Watch = Callable[[Step], None]
+
 
 def run_child(
-    module: str, job: Mapping[str, object], *, folder: Path, what: str, deadline_s: float = DEFAULT_DEADLINE_S
+    module: str,
+    job: Mapping[str, object],
+    *,
+    folder: Path,
+    what: str,
+    deadline_s: float = DEFAULT_DEADLINE_S,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Return the result of ``module``'s work on ``job``.
 
@@ -45,10 +86,11 @@ def run_child(
 
     Args:
         module: What ``python -m`` runs; it calls `child_main`.
-        job: What to do; becomes JSON.
+        job: What to do; becomes JSON, and paths become strings.
         folder: Made where it is missing; the child's files stay in it.
         what: What is being done, for messages: "converting digits.keras".
         deadline_s: After that the child is killed.
+        watch: Told now and then, in this thread, what the child is doing, and when it has ended.
 
     Raises:
         ConverterError: What the child itself raised.
@@ -56,14 +98,16 @@ def run_child(
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _RESULT).unlink(missing_ok=True)
-    (folder / _JOB).write_text(json.dumps(job))
-    with _started(module, folder) as process:
-        try:
-            exit_code = process.wait(timeout=deadline_s)
-        except subprocess.TimeoutExpired as err:
-            raise ChildError(
-                f"{what} took longer than {deadline_s:g} s{_at_step(folder)}; allow more with --timeout"
-            ) from err
+    (folder / _STEP).unlink(missing_ok=True)
+    (folder / _JOB).write_text(json.dumps(job, default=os.fspath))
+    try:
+        with _started(module, folder) as process:
+            exit_code = _wait(process, deadline_s, folder, watch and (lambda step: watch(replace(step, child=what))))
+    finally:
+        if watch is not None:
+            watch(Step("", child=what))
+    if exit_code is None:
+        raise ChildError(f"{what} took longer than {deadline_s:g} s{_at_step(folder)}; allow more with --timeout")
     return _result(folder, exit_code, what)
 
 
@@ -80,9 +124,21 @@ def child_main(work: Callable[[dict[str, Any], Path], Mapping[str, object]]) -> 
     partial.replace(folder / _RESULT)
 
 
-def report_step(folder: Path, step: str) -> None:
-    """Note that the child now does ``step``: "running the source model"."""
-    (folder / _STEP).write_text(step)
+def report_step(folder: Path, step: str, *, done: int = 0, total: int = 0) -> None:
+    """Note that the child now does ``step``: "running the source model".
+
+    Cheap enough to be called for each sample: it writes ten times a second at most, and the first and last always.
+
+    Args:
+        folder: The child's.
+        step: What it does.
+        done: How many of ``total`` are done.
+        total: How many there are; 0 where nobody knows.
+    """
+    path = folder / _STEP
+    if 0 < done < total and path.exists() and time.time() - path.stat().st_mtime < _SAY_EVERY_S:
+        return
+    path.write_text(f"{step}\n{done} {total}")
 
 
 @contextlib.contextmanager
@@ -105,6 +161,31 @@ def _started(module: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], deadline_s: float, folder: Path, watch: Watch | None) -> int | None:
+    """Return the exit code, or None when the deadline came first."""
+    end_s = time.monotonic() + deadline_s
+    while True:
+        left_s = end_s - time.monotonic()
+        try:
+            return process.wait(timeout=max(0.0, left_s if watch is None else min(left_s, _LOOK_EVERY_S)))
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= end_s:
+                return None
+        step = _step(folder)
+        if watch is not None and step is not None:
+            watch(step)
+
+
+def _step(folder: Path) -> Step | None:
+    """Return what the child says that it does; None before it has said anything, or while it is about to."""
+    try:
+        name, _, counts = (folder / _STEP).read_text(errors="replace").rpartition("\n")
+        done, total = map(int, counts.split())
+    except (FileNotFoundError, ValueError):
+        return None
+    return Step(name, done, total)
 
 
 def _environment() -> dict[str, str]:
@@ -141,8 +222,8 @@ def _signal_name(number: int) -> str:
 
 
 def _at_step(folder: Path) -> str:
-    step = folder / _STEP
-    return f" while {step.read_text()}" if step.exists() else ""
+    step = _step(folder)
+    return f" while {step.name}" if step else ""
 
 
 def _last_words(folder: Path) -> str:

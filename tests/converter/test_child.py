@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgeferry.converter.child import run_child
+from edgeferry.converter.child import Step, Watch, run_child
 from edgeferry.converter.errors import ChildError, ConverterError, SamplesError, error_named
 
 HEAD = """
@@ -33,11 +33,13 @@ run_child('some_child', {}, folder=pathlib.Path(sys.argv[1]), what='x', deadline
 def child(tmp_path, monkeypatch) -> Callable[..., dict[str, object]]:
     """Return a function that runs the body of a child's work as a module of its own."""
 
-    def run(body: str, *, deadline_s: float = 30, **job: object) -> dict[str, object]:
+    def run(body: str, *, deadline_s: float = 30, watch: Watch | None = None, **job: object) -> dict[str, object]:
         work = "def work(job, folder):\n" + textwrap.indent(textwrap.dedent(body), "    ")
         (tmp_path / "some_child.py").write_text(f"{HEAD}\n{work}\nchild_main(work)\n")
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        return run_child("some_child", job, folder=tmp_path / "work", what="making cats", deadline_s=deadline_s)
+        monkeypatch.setenv("PYTHONPATH", path_with(tmp_path))
+        return run_child(
+            "some_child", job, folder=tmp_path / "work", what="making cats", deadline_s=deadline_s, watch=watch
+        )
 
     return run
 
@@ -126,7 +128,7 @@ def test_the_child_dies_with_its_parent(tmp_path):
             PARENT,
             str(tmp_path / "work"),
         ],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": path_with(tmp_path)},
     )
     pid_file = tmp_path / "work" / "pid"
     wait_until(lambda: pid_file.exists() and pid_file.read_text() != "")
@@ -149,6 +151,10 @@ def test_an_error_of_an_unknown_class_is_still_an_error():
     assert type(error_named("Strange", "said")) is ConverterError
 
 
+def path_with(folder: Path) -> str:
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+
+
 def wait_until(condition: Callable[[], bool], *, timeout_s: float = 20) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -161,3 +167,23 @@ def is_gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except FileNotFoundError:
         return True
+
+
+def test_the_parent_sees_what_the_child_does_and_how_far_it_is(child, tmp_path):
+    seen: list[Step] = []
+
+    def watch(step: Step) -> None:
+        seen.append(step)
+        (tmp_path / "seen").touch()
+
+    body = f"""
+        report_step(folder, 'counting', done=3, total=7)
+        while not os.path.exists({str(tmp_path / "seen")!r}):
+            time.sleep(0.01)
+        return {{}}
+    """
+
+    child(body, watch=watch)
+
+    assert seen[0] == Step("counting", 3, 7, child="making cats")
+    assert seen[-1] == Step("", child="making cats")
