@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeferry.converter.arrays import create_arrays, read_arrays
-from edgeferry.converter.child import child_main, report_step, run_child
+from edgeferry.converter.child import child_main, report_step
 from edgeferry.converter.errors import ConverterError
 from edgeferry.converter.samples import Samples, encode_sample
+from edgeferry.converter.stages import Stages
 from edgeferry.inference.model import Model, ModelError
 from edgeferry.inference.quantization import dequantize, is_quantized
 from edgeferry.inference.selftest import SelfTest, record_selftest
@@ -63,11 +64,19 @@ class Measurement:
 
 
 def measure(
-    model: Path, samples: Path, inputs: Sequence[TensorSpec], *, folder: Path, what: str, deadline_s: float
+    stages: Stages,
+    model: Path,
+    samples: Path,
+    inputs: Sequence[TensorSpec],
+    *,
+    folder: Path,
+    what: str,
+    deadline_s: float,
 ) -> Measurement:
     """Return what running ``model`` on all of ``samples`` shows.
 
     Args:
+        stages: Does the work, or has done it before.
         model: A ``.tflite`` file.
         samples: Real samples.
         inputs: Of the float model, which the samples fit; ``model`` may be quantized.
@@ -78,8 +87,15 @@ def measure(
     Raises:
         ConverterError: The samples do not fit, or the model cannot be run.
     """
-    job = {"model": str(model), "samples": str(samples), "inputs": msgspec.to_builtins(tuple(inputs))}
-    result = run_child("edgeferry.converter.measure", job, folder=folder, what=what, deadline_s=deadline_s)
+    job = {"model": model, "samples": samples, "inputs": msgspec.to_builtins(tuple(inputs))}
+    result = stages.run(
+        "edgeferry.converter.measure",
+        job,
+        folder=folder,
+        what=what,
+        outputs=["outputs", "selftest.npz"],
+        deadline_s=deadline_s,
+    )
     return Measurement(
         inputs=parse_specs(result["inputs"]),
         outputs=parse_specs(result["outputs"]),
@@ -104,7 +120,7 @@ def _measure(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     report_step(folder, f"running {path.name}")
     try:
         model, memory_bytes = _measured_load(path, bound)
-        latencies_ms = _run_all(model, bound, folder / "outputs")
+        latencies_ms = _run_all(model, bound, folder, f"running {path.name}")
         selftest = record_selftest(model, _selftest_inputs(model, bound))
     except ModelError as err:
         raise ConverterError(f"{path.name} cannot be run: {err}") from err
@@ -163,12 +179,14 @@ def _run_one(model: Model, bound: Mapping[str, NDArray[Any]], index: int) -> tup
     return outputs, (time.perf_counter() - begun) * 1000
 
 
-def _run_all(model: Model, bound: Mapping[str, NDArray[Any]], folder: Path) -> list[float]:
+def _run_all(model: Model, bound: Mapping[str, NDArray[Any]], folder: Path, step: str) -> list[float]:
     count = len(next(iter(bound.values())))
     first, _ = _run_one(model, bound, 0)
-    results = create_arrays(folder, {name: ((count, *array.shape), np.float32) for name, array in first.items()})
+    shapes = {name: ((count, *array.shape), np.float32) for name, array in first.items()}
+    results = create_arrays(folder / "outputs", shapes)
     latencies_ms = []
     for index in range(count):
+        report_step(folder, step, done=index, total=count)
         outputs, latency_ms = _run_one(model, bound, index)
         latencies_ms.append(latency_ms)
         for spec in model.outputs:

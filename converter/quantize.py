@@ -4,24 +4,33 @@
 where the recipe needs ranges. It leaves ``model.tflite``.
 """
 
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeferry.converter.child import child_main, report_step, run_child
+from edgeferry.converter.child import child_main, report_step
 from edgeferry.converter.errors import QuantizationError
 from edgeferry.converter.schemes import Variant, needs_calibration, recipe
+from edgeferry.converter.stages import Stages
 
 __all__ = ["main", "quantize"]
 
 _MODEL = "model.tflite"
 
 
-def quantize(float_model: Path, variant: Variant, calibration: Path | None, *, folder: Path, deadline_s: float) -> Path:
-    """Return the file of ``variant``, made in ``folder``.
+def quantize(
+    stages: Stages,
+    float_model: Path,
+    variant: Variant,
+    calibration: Path | None,
+    *,
+    folder: Path,
+    deadline_s: float,
+) -> Path:
+    """Return the file of ``variant``, made in ``folder``; of float32 the float model itself.
 
     Args:
+        stages: Does the work, or has done it before.
         float_model: The float ``.tflite``, with one signature.
         variant: What to make of it.
         calibration: Real samples; may be None where the scheme needs none, which `check_request` sees to.
@@ -31,14 +40,19 @@ def quantize(float_model: Path, variant: Variant, calibration: Path | None, *, f
     Raises:
         ConverterError: The model cannot be quantized this way.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    job: dict[str, object] = {"model": str(float_model), "recipe": recipe(variant)}
+    job: dict[str, object] = {"model": float_model, "recipe": recipe(variant)}
     if not job["recipe"]:
-        shutil.copyfile(float_model, folder / _MODEL)
-        return folder / _MODEL
+        return float_model
     if needs_calibration(variant.scheme):
-        job["samples"] = str(calibration)
-    run_child("edgeferry.converter.quantize", job, folder=folder, what=f"making {variant}", deadline_s=deadline_s)
+        job["samples"] = calibration
+    stages.run(
+        "edgeferry.converter.quantize",
+        job,
+        folder=folder,
+        what=f"making {variant}",
+        outputs=[_MODEL],
+        deadline_s=deadline_s,
+    )
     return folder / _MODEL
 
 
@@ -69,8 +83,12 @@ def _ranges(path: Path, samples: Path, recipe_: list[dict[str, Any]], folder: Pa
 
     report_step(folder, "calibrating")
     inputs = Model.load(path).inputs
-    stream = SampleStream(Samples.load(samples).bind(inputs), inputs)
+    stream = SampleStream(Samples.load(samples).bind(inputs), inputs, _counting(folder))
     return calibrate(path.read_bytes(), _signature(path), stream, recipe_)
+
+
+def _counting(folder: Path) -> Callable[[int, int], None]:
+    return lambda done, total: report_step(folder, "calibrating", done=done, total=total)
 
 
 def _signature(path: Path) -> str:

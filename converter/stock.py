@@ -72,6 +72,10 @@ class Stock:
         """Return the model behind ``candidate``."""
         return next(made for made in self._all() if made.candidate is candidate)
 
+    def plain(self, profile: DeviceProfile, scheme: Scheme) -> Made | Unavailable:
+        """Return what ``scheme`` was before it was repaired for ``profile``."""
+        return self._made[self._request.variants(profile)[scheme]]
+
     def _all(self) -> Iterable[Made]:
         yield from (made for made in self._made.values() if isinstance(made, Made))
         yield from (climbed.made for climbed in self._climbs.values() if climbed.made is not None)

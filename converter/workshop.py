@@ -6,10 +6,10 @@ Decides what is a failure of one variant (the others go on) and what is a failur
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from edgeferry.converter.arrays import read_arrays
-from edgeferry.converter.child import run_child
 from edgeferry.converter.difference import largest_difference
 from edgeferry.converter.errors import ConversionDiffersError, ConverterError
 from edgeferry.converter.evaluate import evaluate
@@ -22,6 +22,7 @@ from edgeferry.converter.request import ConversionRequest
 from edgeferry.converter.samples import Samples
 from edgeferry.converter.schemes import Variant
 from edgeferry.converter.selection import Candidate, Unavailable
+from edgeferry.converter.stages import Stages
 from edgeferry.device_profiles import Scheme
 from edgeferry.wire.desired import TensorSpec
 
@@ -45,11 +46,15 @@ class Made:
 class Workshop:
     """Makes models for one request in one folder, and judges them by ``samples``."""
 
-    def __init__(self, request: ConversionRequest, samples: Samples, folder: Path, progress: Progress) -> None:
+    def __init__(
+        self, request: ConversionRequest, samples: Samples, folder: Path, progress: Progress, stages: Stages
+    ) -> None:
+        self._stages = stages
         self._request = request
         self._samples = samples
         self._folder = folder
         self._progress = progress
+        self._numbers = count()
         self._stopwatch = threading.Lock()  # one model is measured at a time: the others would cost it time
 
     def make_float(self, source_format: Format) -> Made:
@@ -63,17 +68,21 @@ class Workshop:
         self._progress(f"converting {name} to TensorFlow Lite")
         job = {
             "format": source_format.name,
-            "model": str(self._request.model),
-            "samples": str(self._samples.path),
-            "calibration": self._request.calibration and str(self._request.calibration),
+            "model": self._request.model,
+            "samples": self._samples.path,
+            "calibration": self._request.calibration,
             "compared": _COMPARED_SAMPLES,
             "metric": self._request.metric,
             "signature": self._request.signature,
             "shapes": {name: list(shape) for name, shape in self._request.shapes.items()},
         }
-        deadline_s = self._request.deadline_s
-        result = run_child(
-            "edgeferry.converter.formats", job, folder=folder, what=f"converting {name}", deadline_s=deadline_s
+        result = self._stages.run(
+            "edgeferry.converter.formats",
+            job,
+            folder=folder,
+            what=f"converting {name}",
+            outputs=["float.tflite", "source"],
+            deadline_s=self._request.deadline_s,
         )
         self._progress("running the float model on all samples")
         inputs = parse_specs(result["inputs"])
@@ -88,6 +97,7 @@ class Workshop:
         self._progress(f"making and measuring {variant}")
         try:
             model = quantize(
+                self._stages,
                 float_model.model,
                 variant,
                 self._request.calibration,
@@ -105,13 +115,13 @@ class Workshop:
             ConverterError: The child process failed.
         """
         self._progress(f"repairing {variant}: {rung}")
-        folder = self._folder / f"{variant.file_name}.{rung.name.lower()}"
         return make_attempts(
+            self._stages,
             float_model.model,
             variant,
             rung,
             self._request.calibration or self._samples.path,
-            folder=folder,
+            folder=self._new_folder(f"{variant.file_name}.{rung.name.lower()}"),
             deadline_s=self._request.deadline_s,
         )
 
@@ -127,13 +137,18 @@ class Workshop:
 
     def _measure(self, variant: Variant, model: Path, inputs: Sequence[TensorSpec]) -> Measurement:
         return measure(
+            self._stages,
             model,
             self._samples.path,
             inputs,
-            folder=self._folder / f"{variant.file_name}.measured",
+            folder=self._new_folder(f"{variant.file_name}.measured"),
             what=f"running {variant}",
             deadline_s=self._request.deadline_s,
         )
+
+    def _new_folder(self, name: str) -> Path:
+        """Return a folder of its own: repairs share their variant's name, and results stay memory-mapped."""
+        return self._folder / f"{name}.{next(self._numbers)}"
 
     def _made(self, variant: Variant, model: Path, measurement: Measurement, float_model: Measurement) -> Made:
         candidate = Candidate(

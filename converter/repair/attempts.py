@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 
-from edgeferry.converter.child import run_child
 from edgeferry.converter.repair.plan import Attempt, Cause, Rung
 from edgeferry.converter.schemes import Variant, recipe
+from edgeferry.converter.stages import Stages
 
 __all__ = ["Findings", "make_attempts"]
 
@@ -30,11 +30,12 @@ class Findings:
 
 
 def make_attempts(
-    float_model: Path, variant: Variant, rung: Rung, samples: Path, *, folder: Path, deadline_s: float
+    stages: Stages, float_model: Path, variant: Variant, rung: Rung, samples: Path, *, folder: Path, deadline_s: float
 ) -> Findings:
     """Return the attempts of ``rung`` for ``variant``.
 
     Args:
+        stages: Does the work, or has done it before.
         float_model: The float ``.tflite``.
         variant: With the repairs of the rungs below.
         rung: Which one.
@@ -46,15 +47,20 @@ def make_attempts(
         ConverterError: The child failed as a whole.
     """
     job = {
-        "model": str(float_model),
-        "samples": str(samples),
+        "model": float_model,
+        "samples": samples,
         "recipe": recipe(variant),
         "per_channel": variant.is_per_channel,
         "rung": rung,
         "so_far": msgspec.to_builtins(variant.repair),
     }
-    result = run_child(
-        "edgeferry.converter.repair", job, folder=folder, what=f"repairing {variant}", deadline_s=deadline_s
+    result = stages.run(
+        "edgeferry.converter.repair",
+        job,
+        folder=folder,
+        what=f"repairing {variant}",
+        outputs=["attempt-*.tflite"],
+        deadline_s=deadline_s,
     )
     return Findings(
         folder,
