@@ -35,10 +35,11 @@ class Model:
     Attributes:
         inputs: What it takes, in the order of the file.
         outputs: What it gives.
+        interpreter: The runtime's own, for tools that look inside.
     """
 
     def __init__(self, interpreter: Any, inputs: Mapping[str, _Details], outputs: Mapping[str, _Details]) -> None:
-        self._interpreter = interpreter
+        self.interpreter = interpreter
         self._input_details = inputs
         self._output_details = outputs
         self._shapes = {name: tuple(int(n) for n in details["shape"]) for name, details in inputs.items()}
@@ -47,17 +48,22 @@ class Model:
         self.outputs = tuple(_spec(name, details) for name, details in outputs.items())
 
     @classmethod
-    def load(cls, path: Path, *, threads: int = 1) -> Self:
+    def load(cls, path: Path, *, threads: int = 1, keeps_tensors: bool = False) -> Self:
         """Return the model in the file at ``path``, ready to run.
 
         The file is memory-mapped: it must not change as long as the model lives.
+
+        Args:
+            path: The file.
+            threads: How many may compute.
+            keeps_tensors: Whether every tensor can be looked at after a run, see `new_interpreter`.
 
         Raises:
             ModelError: The file cannot be read, is not a model, or needs operators or types that this runtime lacks.
         """
         try:
             path.open("rb").close()  # the runtime's own message does not say why
-            interpreter = new_interpreter(str(path), threads=threads)
+            interpreter = new_interpreter(str(path), threads=threads, keeps_tensors=keeps_tensors)
             interpreter.allocate_tensors()
         except (OSError, ValueError, RuntimeError) as err:
             raise ModelError(f"{path.name} cannot be loaded: {_sentence(err)}") from err
@@ -78,15 +84,15 @@ class Model:
         try:
             self._resize({name: array.shape for name, array in inputs.items()})
             for name, array in inputs.items():
-                self._interpreter.set_tensor(self._input_details[name]["index"], array)
-            self._interpreter.invoke()
-            return {name: self._interpreter.get_tensor(d["index"]) for name, d in self._output_details.items()}
+                self.interpreter.set_tensor(self._input_details[name]["index"], array)
+            self.interpreter.invoke()
+            return {name: self.interpreter.get_tensor(d["index"]) for name, d in self._output_details.items()}
         except (ValueError, RuntimeError) as err:
             raise ModelError(f"the model failed to run: {_sentence(err)}") from err
 
     def reset(self) -> None:
         """Forget what a stateful model remembers of earlier runs."""
-        self._interpreter.reset_all_variables()
+        self.interpreter.reset_all_variables()
 
     def _check(self, inputs: Mapping[str, NDArray[Any]]) -> None:
         wanted = {spec.name for spec in self.inputs}
@@ -100,8 +106,8 @@ class Model:
             return
         self._allocated = False  # until the runtime has agreed, what is allocated fits nothing
         for name, shape in shapes.items():
-            self._interpreter.resize_tensor_input(self._input_details[name]["index"], shape)
-        self._interpreter.allocate_tensors()
+            self.interpreter.resize_tensor_input(self._input_details[name]["index"], shape)
+        self.interpreter.allocate_tensors()
         self._shapes = dict(shapes)
         self._allocated = True
 

@@ -24,13 +24,25 @@ def _installed_package() -> str:
 PACKAGE = _installed_package()
 
 
-def new_interpreter(model_path: str, *, threads: int) -> Any:
+def new_interpreter(model_path: str, *, threads: int, keeps_tensors: bool = False) -> Any:
     """Return an interpreter of the file at ``model_path``, memory-mapped, its tensors not allocated yet.
+
+    Args:
+        model_path: The file.
+        threads: How many may compute.
+        keeps_tensors: Whether every tensor can be looked at after a run; slow, and without delegates, which hide them.
 
     Raises:
         ValueError: The file is not a model.
     """
     module = importlib.import_module(f"{_MODULES[PACKAGE]}.interpreter")
+    if keeps_tensors:
+        return module.Interpreter(
+            model_path=model_path,
+            num_threads=threads,
+            experimental_preserve_all_tensors=True,
+            experimental_op_resolver_type=module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
     return module.Interpreter(model_path=model_path, num_threads=threads)
 
 
