@@ -1,4 +1,4 @@
-"""The artifact folder: DIR/NAME/N/PROFILE with the model, its manifest, its self-test and its report.
+"""The artifact folder: DIR/NAME/N/PROFILE with the model, its manifest, its self-test, and papers for people.
 
 A version is immutable. It is built in a folder beside it and renamed into place, so that nobody ever sees half of one;
 made again from the same bytes it stays as it is, and with other bytes it is refused. A profile may be added to it.
@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -30,7 +29,6 @@ from edgeferry.wire.desired import (
 __all__ = ["Draft", "check_writable", "manifest_blob", "next_version", "write_version"]
 
 _MANIFEST = "artifact.json"
-_REPORT = "report.json"
 _FILES = {ROLE_MODEL: "model.tflite", ROLE_SELFTEST: "selftest.npz"}
 
 
@@ -41,12 +39,12 @@ class Draft:
     Attributes:
         manifest: Names the blobs in ``files`` by role.
         files: By role, where they are now.
-        report: For people, and for tools that read the whole story.
+        papers: By file name, what is for people and their tools: report and lock. They go to no device.
     """
 
     manifest: ArtifactManifest
     files: Mapping[str, Path]
-    report: Mapping[str, Any]
+    papers: Mapping[str, bytes]
 
 
 def manifest_blob(role: str, path: Path) -> ManifestBlob:
@@ -147,7 +145,8 @@ def _fill(staging: Path, drafts: Sequence[Draft]) -> None:
         for role, source in draft.files.items():
             _write(path / _FILES[role], source.read_bytes())
         _write(path / _MANIFEST, msgspec.json.format(msgspec.json.encode(draft.manifest), indent=1) + b"\n")
-        _write(path / _REPORT, msgspec.json.format(msgspec.json.encode(draft.report), indent=1) + b"\n")
+        for name, content in draft.papers.items():
+            _write(path / name, content)
         _sync(path)
     _sync(staging)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import signal
 import sys
@@ -64,6 +65,8 @@ _FILE = click.Path(path_type=Path)
     help="Seconds that one step may take.",
 )
 @click.option("-o", "--output", type=_FILE, required=True, help="Folder for NAME/VERSION/PROFILE.")
+@click.option("--labels", type=_FILE, help="Text file with the names of the classes, one a line.")
+@click.option("--no-cache", is_flag=True, help="Do all work anew, and keep nothing for the next time.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def convert(*, as_json: bool, **options: Any) -> None:
     """Convert MODEL (.keras, .h5, .tflite, SavedModel) to the first of each profile's schemes that keeps its budgets.
@@ -71,12 +74,17 @@ def convert(*, as_json: bool, **options: Any) -> None:
     Example: edgeferry convert digits.keras -p raspberry-pi-4 --name digits --calibration train.npz --evaluation
     test.npz -o artifacts
     """
-    from edgeferry.converter.pipeline import RejectedError  # noqa: PLC0415 - `edgeferry --help` shall be quick
+    from edgeferry.converter.cache import Cache, default_folder  # noqa: PLC0415 - `edgeferry --help` shall be quick
+    from edgeferry.converter.pipeline import RejectedError  # noqa: PLC0415
     from edgeferry.converter.pipeline import convert as run  # noqa: PLC0415
+    from edgeferry.converter.progress import face_for  # noqa: PLC0415
+    from edgeferry.converter.stages import Stages  # noqa: PLC0415
 
     try:
-        with _terminated_like_interrupted():
-            conversion = run(_request(options), _say)
+        with _terminated_like_interrupted(), face_for(sys.stderr) as face:
+            stages = Stages(None if options["no_cache"] else Cache(default_folder(os.environ)), face.watch)
+            conversion = run(_request(options), face.say, stages)
+            stages.prune()
     except RejectedError as err:
         _show(err.conversion, as_json=as_json, is_written=False)
         _fail(err)
@@ -113,6 +121,7 @@ def _request(options: dict[str, Any]) -> "ConversionRequest":
         signature=options["signature"],
         shapes=dict(_shape(text) for text in options["shapes"]),
         repairs=options["repairs"],
+        labels=options["labels"],
     )
 
 

@@ -7,41 +7,22 @@ has its artifact; what is in between stands in a temporary folder.
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from edgeferry.converter.artifact import Draft, check_writable, manifest_blob, next_version, write_version
+from edgeferry.converter.artifact import check_writable, next_version, write_version
+from edgeferry.converter.binder import Binder, Conversion
 from edgeferry.converter.errors import BudgetError, ConverterError
-from edgeferry.converter.formats.registry import Format, detect
-from edgeferry.converter.report import evaluation_summary, host, provenance, report
+from edgeferry.converter.formats.registry import detect
+from edgeferry.converter.labels import check_labels, read_labels
 from edgeferry.converter.request import ConversionRequest, check_request
 from edgeferry.converter.samples import Samples
-from edgeferry.converter.schemes import selftest_spec
 from edgeferry.converter.selection import Choice
+from edgeferry.converter.stages import Stages
 from edgeferry.converter.stock import Stock
-from edgeferry.converter.workshop import Made, Progress, Workshop
-from edgeferry.wire.desired import FORMAT, ROLE_MODEL, ROLE_SELFTEST, ArtifactManifest
+from edgeferry.converter.workshop import Progress, Workshop
 
 __all__ = ["Conversion", "RejectedError", "convert"]
-
-
-@dataclass(frozen=True, slots=True)
-class Conversion:
-    """What a conversion came to.
-
-    Attributes:
-        folder: DIR/NAME/N.
-        choices: One per profile, in the order asked for.
-        is_held_out: Whether candidates were judged by samples that calibration has not seen.
-    """
-
-    name: str
-    version: int
-    folder: Path
-    choices: tuple[Choice, ...]
-    is_held_out: bool
 
 
 class RejectedError(BudgetError):
@@ -58,12 +39,13 @@ class RejectedError(BudgetError):
         super().__init__("; ".join([*sentences, "nothing was written"]))
 
 
-def convert(request: ConversionRequest, progress: Progress) -> Conversion:
+def convert(request: ConversionRequest, progress: Progress, stages: Stages | None = None) -> Conversion:
     """Return the conversion that ``request`` asks for, its artifacts written.
 
     Args:
         request: What to do.
         progress: Called with a sentence at each step.
+        stages: Does the work in child processes; by default without a cache.
 
     Raises:
         RejectedError: No scheme keeps the budgets of a profile.
@@ -72,16 +54,22 @@ def convert(request: ConversionRequest, progress: Progress) -> Conversion:
     check_request(request)
     check_writable(request.output / request.name)
     source_format = detect(request.model)
+    labels = read_labels(request.labels) if request.labels else ()  # a mistake shall be said before minutes of work
     samples = _load_samples(request)
+    stages = stages or Stages()
     try:
         with tempfile.TemporaryDirectory(prefix="edgeferry-convert-") as folder:
-            workshop = Workshop(request, samples, Path(folder), progress)
+            workshop = Workshop(request, samples, Path(folder), progress, stages)
             float_model = workshop.make_float(source_format)
+            if request.labels:
+                check_labels(request.labels, labels, float_model.measurement.outputs)
             stock = Stock(request, workshop, float_model)
             stock.make_plain()
             conversion = _concluded(request, [stock.choice_for(profile) for profile in request.profiles])
+            binder = Binder(request, conversion, samples, stages, Path(folder) / "bound")
+            binder.look(float_model, stock, progress)
             progress(f"writing {conversion.folder}")
-            write_version(conversion.folder, _drafts(request, conversion, stock, source_format))
+            write_version(conversion.folder, binder.drafts(source_format, stock))
     except OSError as err:
         where = err.filename or tempfile.gettempdir()
         raise ConverterError(f"{where}: {err.strerror or err}; the conversion needs room there") from err
@@ -101,40 +89,3 @@ def _concluded(request: ConversionRequest, choices: Sequence[Choice]) -> Convers
     if any(choice.chosen is None for choice in choices):
         raise RejectedError(conversion)
     return conversion
-
-
-def _drafts(request: ConversionRequest, conversion: Conversion, stock: Stock, source_format: Format) -> list[Draft]:
-    facts = {
-        "name": conversion.name,
-        "version": conversion.version,
-        "max_drop": request.max_drop,
-        "source": {"format": source_format.title, **provenance(request.model)},
-        "calibration": provenance(request.calibration) if request.calibration else None,
-        "evaluation": {"held_out": conversion.is_held_out, **provenance(request.judged_by)},
-        "host": host(),
-    }
-    return [
-        _draft(conversion, choice, stock.of(choice.chosen), report(choice, facts=facts))
-        for choice in conversion.choices
-        if choice.chosen is not None
-    ]
-
-
-def _draft(conversion: Conversion, choice: Choice, made: Made, story: Mapping[str, Any]) -> Draft:
-    measurement = made.measurement
-    files = {ROLE_MODEL: made.model, ROLE_SELFTEST: measurement.selftest}
-    scheme = made.variant.stored_as
-    manifest = ArtifactManifest(
-        format=FORMAT,
-        name=conversion.name,
-        version=conversion.version,
-        profile=choice.profile,
-        scheme=scheme,
-        blobs=tuple(manifest_blob(role, path) for role, path in files.items()),
-        inputs=measurement.inputs,
-        outputs=measurement.outputs,
-        selftest=selftest_spec(scheme, samples=measurement.selftest_samples, peak=measurement.peak),
-        memory_bytes=measurement.memory_bytes,
-        evaluation=evaluation_summary(made.candidate),
-    )
-    return Draft(manifest, files, story)

@@ -39,6 +39,7 @@ class ConversionRequest:
         signature: Of the source; None for its serving signature, or the only one.
         shapes: Of the source's inputs, by name, the batch of 1 included; of the only one the name may be empty.
         repairs: Whether a scheme that loses too much is repaired before one that comes later is taken.
+        labels: File with the names of the classes, one a line.
     """
 
     model: Path
@@ -57,6 +58,7 @@ class ConversionRequest:
     signature: str | None = None
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     repairs: bool = True
+    labels: Path | None = None
 
     @property
     def judged_by(self) -> Path:

@@ -26,6 +26,8 @@ _COMMANDS = {
     "convert": ("edgeferry.converter.cli", "Turn a trained model into an artifact for each kind of device."),
     "inspect": ("edgeferry.converter.commands.inspect", "Tell what is inside a model, and what a device cannot run."),
     "predict": ("edgeferry.converter.commands.predict", "Run samples through a model on this machine."),
+    "verify": ("edgeferry.converter.commands.verify", "Make an artifact's model again and compare it byte for byte."),
+    "cache": ("edgeferry.converter.commands.cache", "List or prune what conversions remember of their work."),
     "push": ("edgeferry.fleet.commands.push", "Bring a version of a model to devices and wait until it runs."),
     "rollback": ("edgeferry.fleet.commands.rollback", "Go back to an earlier version of a model."),
     "status": ("edgeferry.fleet.commands.status", "Show what devices should run of a model, and what they do run."),

@@ -1,6 +1,5 @@
 """Versions are immutable and appear at once."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -33,7 +32,7 @@ def draft(tmp_path):
             selftest=SelfTestSpec(samples=1),
             memory_bytes=memory_bytes,
         )
-        return Draft(manifest, files, {"story": profile})
+        return Draft(manifest, files, {"story.txt": profile.encode()})
 
     return make
 
@@ -47,9 +46,9 @@ def test_a_version_holds_every_profile_with_all_its_files(tmp_path, draft):
 
     write_version(folder, [draft("a"), draft("b")])
 
-    names = ("artifact.json", "model.tflite", "report.json", "selftest.npz")
+    names = ("artifact.json", "model.tflite", "selftest.npz", "story.txt")
     assert tree(tmp_path / "out") == [f"cats/3/{profile}/{name}" for profile in "ab" for name in names]
-    assert json.loads((folder / "a" / "report.json").read_text()) == {"story": "a"}
+    assert (folder / "a" / "story.txt").read_text() == "a"
 
 
 @pytest.mark.parametrize("home", ["out/cats", "out/deep/er/cats", "."])

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeferry.inference.metadata import read_metadata
 from edgeferry.inference.model import Model
 from edgeferry.inference.selftest import SelfTest, run_selftest
 from edgeferry.wire.desired import decode_manifest
@@ -57,7 +58,14 @@ def test_every_profile_gets_its_artifact(converted):
     assert [folder.name for folder in folders] == ["generic-x86-64", "raspberry-pi-4"]
     for folder in folders:
         files = sorted(path.name for path in folder.iterdir())
-        assert files == ["artifact.json", "model.tflite", "report.json", "selftest.npz"]
+        assert files == [
+            "artifact.json",
+            "lock.json",
+            "model.tflite",
+            "report.html",
+            "report.json",
+            "selftest.npz",
+        ]
 
 
 def test_the_manifest_says_what_the_model_is(converted):
@@ -95,6 +103,79 @@ def test_the_report_tells_the_whole_story(converted):
     assert report["evaluation"]["held_out"] is True
     assert len(report["calibration"]["sha256"]) == 64
     assert "litert-quantizer" in report["host"]["packages"]
+    assert report["looks"]["int8"]["answers"]["kind"] == "classes"
+    assert report["looks"]["int8"]["operations"] == {"FULLY_CONNECTED": 1}
+    (layer,) = report["looks"]["int8"]["layers"]
+    assert layer["signal_db"] > 30
+    assert layer["cause"] == ""
+
+
+def test_the_page_tells_the_same_story(converted):
+    page = (artifact(converted) / "report.html").read_text()
+
+    assert page.startswith("<!DOCTYPE html>")
+    assert "is the first of the profile's schemes that keeps every budget" in page.replace("&#x27;", "'")
+
+
+def test_the_model_says_what_it_is(converted):
+    folder = artifact(converted)
+    manifest = manifest_of(folder)
+
+    said = read_metadata(folder / "model.tflite")
+
+    assert said is not None
+    assert (said.name, said.version, said.scheme) == ("digits", 1, "int8")
+    assert (said.inputs, said.outputs, said.evaluation) == (manifest.inputs, manifest.outputs, manifest.evaluation)
+    assert said.calibration_sha256 == json.loads((folder / "report.json").read_text())["calibration"]["sha256"]
+
+
+def test_labels_stand_in_the_model_and_in_its_manifest(linear, run, tmp_path):
+    names = tuple(f"digit {number}" for number in range(10))
+    (tmp_path / "labels.txt").write_text("\n".join(names))
+
+    result = run(
+        linear.arguments(tmp_path / "out", *PI, "--scheme", "float32", "--labels", str(tmp_path / "labels.txt"))
+    )
+
+    assert result.exit_code == 0, result.stderr
+    folder = artifact(tmp_path / "out")
+    assert read_metadata(folder / "model.tflite").labels == names
+    assert manifest_of(folder).labels == names
+
+
+def test_labels_that_do_not_fit_the_model_are_refused(linear, run, tmp_path):
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+
+    result = run(linear.arguments(tmp_path / "out", *PI, "--labels", str(tmp_path / "labels.txt")))
+
+    assert result.exit_code == 2
+    assert "has 2 names, but the model's output is scores[1, 10]" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_second_conversion_imports_no_tool_and_gives_the_same_bytes(converted, linear, tmp_path):
+    code = (
+        "import sys; from edgeferry.converter.cli import convert; convert(standalone_mode=False); "
+        "heavy = {'tensorflow', 'keras', 'litert_quantizer', 'ai_edge_litert'} & set(sys.modules); "
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    arguments = linear.arguments(tmp_path, *PI, "-p", "generic-x86-64")
+
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.rglob("job.json"))
+    for name in ("model.tflite", "selftest.npz", "report.json"):
+        assert (artifact(tmp_path) / name).read_bytes() == (artifact(converted) / name).read_bytes()
+
+
+def test_without_the_cache_nothing_is_kept(linear, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    result = run(linear.arguments(tmp_path / "out", *PI, "--scheme", "float32", "--no-cache"))
+
+    assert result.exit_code == 0
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize(
@@ -361,7 +442,7 @@ def test_an_interrupted_conversion_leaves_nothing(linear, tmp_path, number):
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     process = subprocess.Popen(
-        command(*linear.arguments(tmp_path / "out", *PI)),
+        command(*linear.arguments(tmp_path / "out", *PI, "--no-cache")),
         env={**os.environ, "TMPDIR": str(temporary)},
         stderr=subprocess.PIPE,
         text=True,
