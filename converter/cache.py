@@ -79,11 +79,7 @@ class Cache:
         self._entries = folder / "entries"
 
     def take(self, key: str, into: Path) -> dict[str, Any] | None:
-        """Return the result under ``key``, its files in the folder ``into``; None when there is no whole entry.
-
-        Raises:
-            OSError: ``into`` cannot be written.
-        """
+        """Return the result under ``key``, its files in the folder ``into``; None when it cannot be had whole."""
         place = self._entries / key
         entry = _read(place)
         if entry is None or entry.key != key:
@@ -94,9 +90,13 @@ class Cache:
         try:
             for name in entry.files:
                 _link(place / "files" / name, into / name)
-            os.utime(place / _ENTRY)
-        except FileNotFoundError:  # another process has pruned it meanwhile
+        except OSError:  # another process has pruned it meanwhile, or the disk refuses
+            for name in entry.files:  # what stays would be written into by the child: into the cache
+                with contextlib.suppress(OSError):
+                    (into / name).unlink()
             return None
+        with contextlib.suppress(OSError):  # a cache that may only be read serves as well
+            os.utime(place / _ENTRY)
         return entry.result
 
     def keep(self, key: str, what: str, result: Mapping[str, Any], folder: Path, names: Sequence[str]) -> None:
@@ -201,7 +201,8 @@ def _link(source: Path, target: Path) -> None:
         raise
     except OSError:  # another file system, or one without links
         shutil.copyfile(source, target)
-    target.chmod(0o444)  # whoever would write it would write into the cache
+    with contextlib.suppress(PermissionError):  # somebody else's, which we could not write anyway
+        target.chmod(0o444)  # whoever would write it would write into the cache
 
 
 def _rename(new: Path, place: Path) -> None:

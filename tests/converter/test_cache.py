@@ -144,6 +144,17 @@ def test_the_least_recently_used_goes_first(cache, work, tmp_path):
     assert [held.entry.key for held in cache.held()] == [KEY]
 
 
+def test_what_cannot_be_had_whole_leaves_nothing_that_could_be_written_into(cache, work, tmp_path):
+    keep(cache, work)
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "outputs").write_text("in the way")
+
+    assert cache.take(KEY, tmp_path / "again") is None
+
+    assert [path.name for path in (tmp_path / "again").iterdir()] == ["outputs"]
+    assert cache.take(KEY, tmp_path / "elsewhere") == {"size": 5}
+
+
 def test_what_is_kept_at_the_same_time_is_whole(cache, tmp_path):
     def one(number: int) -> None:
         folder = tmp_path / f"work{number}"
