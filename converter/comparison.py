@@ -15,7 +15,7 @@ _BINS = 41
 _TOP_CONFUSIONS = 12
 
 
-def compare_answers(reference: Outputs, candidate: Outputs, labels: NDArray[np.int64] | None) -> dict[str, Any]:
+def compare_answers(reference: Outputs, candidate: Outputs, labels: NDArray[Any] | None) -> dict[str, Any]:
     """Return how two models answer the same samples.
 
     With ``kind`` ``classes``: matrices ``float`` and ``candidate`` of counts, true class by told class; without labels
@@ -25,11 +25,13 @@ def compare_answers(reference: Outputs, candidate: Outputs, labels: NDArray[np.i
     Args:
         reference: Outputs of the float model; samples on the first axis.
         candidate: Of the variant, for the same samples.
-        labels: Class of each sample, where they are known.
+        labels: Of each sample, where they are known: classes, or anything else.
     """
     scores = _class_scores(reference)
-    if scores is not None and (labels is not None or _are_probabilities(scores)):
-        return _classes(scores, _class_scores(candidate), labels)
+    if scores is not None:
+        classes = labels if _name_classes(labels, scores) else None
+        if classes is not None or (labels is None and _are_probabilities(scores)):
+            return _classes(scores, _class_scores(candidate), classes)
     return {"kind": "errors", "outputs": {name: _errors(reference[name], candidate[name]) for name in reference}}
 
 
@@ -39,6 +41,12 @@ def _class_scores(outputs: Outputs) -> NDArray[Any] | None:
     (output,) = outputs.values()
     rows = output.reshape(len(output), -1)
     return rows if rows.shape[1] == output.shape[-1] and output.ndim > 1 else None
+
+
+def _name_classes(labels: NDArray[Any] | None, scores: NDArray[Any]) -> bool:
+    if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu":
+        return False
+    return bool(labels.min() >= 0 and labels.max() < max(2, scores.shape[1]))
 
 
 def _are_probabilities(scores: NDArray[Any]) -> bool:

@@ -58,7 +58,7 @@ def evaluation_summary(candidate: Candidate) -> dict[str, Any]:
         "drop": evaluation.drop,
         "drop_95": list(evaluation.interval),
         "samples": evaluation.samples,
-        **({"interval": list(interval)} if interval else {}),
+        **({"drop_95": list(interval)} if interval else {}),
     }
 
 

@@ -9,7 +9,17 @@ from edgeferry.converter.html.intervals import Drop, drops_plot
 from edgeferry.converter.html.layers import CAUSES, layers_plot
 from edgeferry.converter.html.pareto import Point, pareto_plot
 from edgeferry.converter.html.style import STYLE
-from edgeferry.converter.html.words import METRICS, SIZES, TIMES, bytes_of, counted, hash_of, milliseconds, percent
+from edgeferry.converter.html.words import (
+    ERRORS,
+    METRICS,
+    SIZES,
+    TIMES,
+    bytes_of,
+    counted,
+    hash_of,
+    milliseconds,
+    percent,
+)
 
 __all__ = ["report_page"]
 
@@ -74,7 +84,7 @@ def _tiles(report: Data) -> Markup:
     if chosen is None:
         return Markup("")
     evaluation, budgets = chosen["evaluation"], report["budgets"]
-    interval = evaluation.get("interval")
+    interval = evaluation.get("drop_95")
     spread = f", {interval[0]:+.4f} to {interval[1]:+.4f} (95 %)" if interval else ""
     labelled = f"float {evaluation['float']:.4f} on {evaluation['samples']} samples"
     tiles = [
@@ -108,12 +118,13 @@ def _candidates(report: Data) -> Markup:
     rows = [_candidate_row(row) for row in report["candidates"]]
     heads = ("scheme", "", "size", "time here", "memory", _metric(report), "loss", "why")
     measured = _measured(report)
-    wanted = measured[0]["evaluation"]["float"] - report["max_drop"] if measured else None
+    wanted = _base(measured[0]["evaluation"]) - report["max_drop"] if measured else None
+    label_of_score = "gain, in deviations of the labels" if _raw_metric(report) in ERRORS else _metric(report)
     size, latency = (
         pareto_plot(
             [_point(row, cost) for row in measured],
             x_label=label,
-            y_label=_metric(report),
+            y_label=label_of_score,
             units=units,
             wanted=wanted,
         )
@@ -155,7 +166,7 @@ def _candidate_row(row: Data) -> list[Child]:
 def _accuracy(report: Data) -> Markup:
     drops = [
         Drop(
-            row["scheme"], row["evaluation"]["drop"], row["state"], *(row["evaluation"].get("interval") or (None, None))
+            row["scheme"], row["evaluation"]["drop"], row["state"], *(row["evaluation"].get("drop_95") or (None, None))
         )
         for row in _measured(report)
     ]
@@ -331,10 +342,16 @@ def _inputs(report: Data) -> Markup:
 
 def _point(row: Data, cost: str) -> Point:
     evaluation = row["evaluation"]
+    base = _base(evaluation)
     low = high = None
-    if evaluation.get("interval"):
-        low, high = (evaluation["float"] - end for end in reversed(evaluation["interval"]))
-    return Point(row["scheme"], row[cost], evaluation["candidate"], row["state"], low, high)
+    if evaluation.get("drop_95"):
+        low, high = (base - end for end in reversed(evaluation["drop_95"]))
+    return Point(row["scheme"], row[cost], base - evaluation["drop"], row["state"], low, high)
+
+
+def _base(evaluation: Data) -> float:
+    """Return what a loss is taken from: the float model's score, or nothing where the metric is an error."""
+    return 0.0 if evaluation["metric"] in ERRORS else float(evaluation["float"])
 
 
 def _chosen(report: Data) -> Data | None:

@@ -2,13 +2,32 @@
 
 from collections.abc import Mapping, Sequence
 
-__all__ = ["METRICS", "SIZES", "TIMES", "bytes_of", "counted", "hash_of", "milliseconds", "percent", "unit_of"]
+__all__ = [
+    "ERRORS",
+    "METRICS",
+    "SIZES",
+    "TIMES",
+    "bytes_of",
+    "counted",
+    "hash_of",
+    "milliseconds",
+    "percent",
+    "unit_of",
+]
 
 SIZES = (("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0))
 TIMES = (("s", 1000.0), ("ms", 1.0), ("µs", 0.001))
 
+ERRORS = frozenset({"mae", "rmse"})  # metrics of which less is better; their loss is told in deviations of the labels
+
 METRICS: Mapping[str, str] = {
     "accuracy": "Share of right classes, of the float model less that of the candidate",
+    "top5_accuracy": "Share of samples whose class is among the five best, of the float model less that of the candidate",
+    "balanced_accuracy": "Mean over the classes of the share of right ones, of the float model less that of the candidate",
+    "roc_auc": "Area under the ROC curve, of the float model less that of the candidate",
+    "mean_iou": "Mean overlap with the labelled areas, of the float model less that of the candidate",
+    "mae": "Mean absolute error, of the candidate less that of the float model, in standard deviations of the labels",
+    "rmse": "Root of the mean squared error, of the candidate less that of the float model, in deviations of the labels",
     "top1_agreement": "Share of samples to which the candidate gives another class than the float model",
     "r2_agreement": "Share of the float outputs' variance that the candidate does not explain",
 }

@@ -1,6 +1,7 @@
 """How two models answer the same samples, as figures."""
 
 import numpy as np
+import pytest
 
 from edgeferry.converter.comparison import compare_answers
 
@@ -61,6 +62,14 @@ def test_other_outputs_get_a_histogram_of_errors():
 def test_scores_that_are_no_probabilities_are_compared_as_numbers_without_labels():
     assert compare_answers({"y": FLOAT * 2}, {"y": OTHER * 2}, None)["kind"] == "errors"
     assert compare_answers({"y": FLOAT * 2}, {"y": OTHER * 2}, LABELS)["kind"] == "classes"
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [np.array([0.5, 1, 2, 2]), np.array([[0], [1], [2], [2]]), np.array([0, 1, 2, 3]), np.array([-1, 1, 2, 2])],
+)
+def test_labels_that_name_no_classes_are_left_out(labels):
+    assert compare_answers({"y": FLOAT}, {"y": OTHER}, labels)["kind"] == "errors"
 
 
 def test_what_is_not_finite_is_left_out():

@@ -59,9 +59,9 @@ REPORT: dict[str, Any] = {
     "max_drop": 0.01,
     "budgets": {"model_bytes": 2**20, "memory_bytes": 2**28},
     "candidates": [
-        candidate("int8", "rejected", 0.2, 2000, said={"interval": [0.1, 0.3]}),
+        candidate("int8", "rejected", 0.2, 2000, said={"drop_95": [0.1, 0.3]}),
         {"scheme": "int16x8", "state": "rejected", "verdict": "passed over"},
-        candidate("float16", "chosen", 0.001, 3000, said={"interval": [0.0, 0.004]}, repaired_by="bias correction"),
+        candidate("float16", "chosen", 0.001, 3000, said={"drop_95": [0.0, 0.004]}, repaired_by="bias correction"),
         candidate("float32", "good"),
     ],
     "repairs": {
@@ -98,7 +98,7 @@ REPORT: dict[str, Any] = {
                     "y": {"counts": [1, 5, 1], "edges": [-1, -0.3, 0.3, 1], "rmse": 0.1, "largest": 1.0, "spread": 2.0}
                 },
             },
-            "layers": [LAYER | {"channel_db": None}],
+            "layers": [LAYER | {"channel_db": None, "cause": "inherited"}],
             "operations": {"CONV_2D": 4, "SOFTMAX": 1},
         },
     },
@@ -197,6 +197,12 @@ def test_a_float_model_that_was_chosen_is_compared_with_nothing():
     text = Words(report_page(changed(candidates=[candidate("float32", "chosen")], looks={}, scheme="float32"))).text
 
     assert "keeps every budget, with no loss of top1 agreement" in text
+
+
+def test_an_error_is_told_as_a_loss():
+    rows = [candidate("int8", "chosen", 0.1, said={"metric": "mae", "float": 3.0, "candidate": 3.2})]
+
+    assert "gain, in deviations of the labels" in report_page(changed(candidates=rows, looks={}))
 
 
 def test_of_many_classes_and_without_labels_the_mistakes_are_listed():
