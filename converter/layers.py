@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -85,6 +85,14 @@ class _Tensor:
     index: int
     scales: NDArray[np.float32]
     zero_points: NDArray[np.int32]
+
+
+class _Sink(Protocol):
+    """Whoever adds up pairs of tensors."""
+
+    def add(self, reference: NDArray[Any], found: NDArray[Any]) -> None:
+        """Take one sample's tensors in."""
+        ...
 
 
 class _Factors:
@@ -240,7 +248,7 @@ class _Runs:
         self._folder = folder
         self.chosen = _chosen(len(next(iter(bound.values()))))
 
-    def feed(self, sinks: Sequence[_Factors] | Sequence[_Sums]) -> None:
+    def feed(self, sinks: Sequence[_Sink]) -> None:
         """Add every sample's tensors to ``sinks``, one for each pair."""
         for done, index in enumerate(self.chosen):
             report_step(self._folder, "comparing layers", done=done, total=len(self.chosen))

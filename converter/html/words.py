@@ -22,12 +22,12 @@ ERRORS = frozenset({"mae", "rmse"})  # metrics of which less is better; their lo
 
 METRICS: Mapping[str, str] = {
     "accuracy": "Share of right classes, of the float model less that of the candidate",
-    "top5_accuracy": "Share of samples whose class is among the five best, of the float model less that of the candidate",
-    "balanced_accuracy": "Mean over the classes of the share of right ones, of the float model less that of the candidate",
+    "top5_accuracy": "Share of classes among the five best, of the float model less that of the candidate",
+    "balanced_accuracy": "Mean share of right ones over the classes, of the float model less that of the candidate",
     "roc_auc": "Area under the ROC curve, of the float model less that of the candidate",
     "mean_iou": "Mean overlap with the labelled areas, of the float model less that of the candidate",
-    "mae": "Mean absolute error, of the candidate less that of the float model, in standard deviations of the labels",
-    "rmse": "Root of the mean squared error, of the candidate less that of the float model, in deviations of the labels",
+    "mae": "Mean absolute error, of the candidate less that of the float model, in deviations of labels",
+    "rmse": "Root mean squared error, of the candidate less that of the float model, in deviations of labels",
     "top1_agreement": "Share of samples to which the candidate gives another class than the float model",
     "r2_agreement": "Share of the float outputs' variance that the candidate does not explain",
 }

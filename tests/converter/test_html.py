@@ -101,6 +101,7 @@ REPORT: dict[str, Any] = {
             "layers": [LAYER | {"channel_db": None, "cause": "inherited"}],
             "operations": {"CONV_2D": 4, "SOFTMAX": 1},
         },
+        "float32": {"answers": {"kind": "errors", "outputs": {}}, "layers": [LAYER], "operations": {}},
     },
     "source": {"format": "Keras 3 model", "name": EVIL, "size_bytes": 10, "sha256": "a" * 64},
     "calibration": None,
