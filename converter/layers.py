@@ -6,12 +6,11 @@ renamed or fused is left out. Where the channels of the variant have been rescal
 before it is compared, by the factor that fits best.
 """
 
-import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,8 +18,9 @@ from numpy.typing import NDArray
 
 from edgeferry.converter.child import child_main, report_step
 from edgeferry.converter.errors import ConverterError
+from edgeferry.converter.layer_sums import Factors, Sink, Sums, Tensor
 from edgeferry.converter.measure import parse_specs
-from edgeferry.converter.outliers import Layer, find_outliers, signal_to_noise_db
+from edgeferry.converter.outliers import find_outliers
 from edgeferry.converter.samples import Samples, encode_sample
 from edgeferry.converter.stages import Stages
 from edgeferry.inference.model import Model, ModelError
@@ -30,7 +30,6 @@ __all__ = ["compare_layers", "main"]
 
 _SAMPLES = 4  # a layer's error differs little from sample to sample; all tensors of both models are in memory
 _MAX_LAYERS = 400
-_TAIL_PERCENT = 0.1
 
 
 def compare_layers(
@@ -76,139 +75,6 @@ def main() -> None:
     child_main(_compare)
 
 
-@dataclass(frozen=True, slots=True)
-class _Tensor:
-    """An operation's output: where it is, and how its integers become real numbers."""
-
-    name: str
-    operation: str
-    index: int
-    scales: NDArray[np.float32]
-    zero_points: NDArray[np.int32]
-
-
-class _Sink(Protocol):
-    """Whoever adds up pairs of tensors."""
-
-    def add(self, reference: NDArray[Any], found: NDArray[Any]) -> None:
-        """Take one sample's tensors in."""
-        ...
-
-
-class _Factors:
-    """By what each channel of a tensor has to be multiplied so that it comes nearest to the float model's."""
-
-    def __init__(self, found: _Tensor) -> None:
-        self._found = found
-        self._sums: NDArray[np.float64] | None = None
-
-    def add(self, reference: NDArray[Any], found: NDArray[Any]) -> None:
-        """Take one sample's tensors in."""
-        if reference.shape != found.shape or not reference.ndim or not reference.size:
-            return
-        rows = (-1, reference.shape[-1])
-        wanted, real = reference.astype(np.float64).reshape(rows), _real(found, self._found).reshape(rows)
-        products = np.stack([(wanted * real).sum(0), np.square(real).sum(0)])
-        self._sums = products if self._sums is None else self._sums + products
-
-    def result(self) -> NDArray[np.float64]:
-        """Return a factor for each channel; 1 where there is nothing to go by."""
-        if self._sums is None:
-            return np.ones(1)
-        both, own = self._sums
-        is_known = (both > 0) & (own > 0)
-        return np.where(is_known, both / np.where(is_known, own, 1.0), 1.0)
-
-
-class _Channels:
-    """Sums by channel: of the float values, their squares, and the squares of what is off."""
-
-    def __init__(self, count: int) -> None:
-        self._rows = 0
-        self._sums = np.zeros((4, count))
-
-    def add(self, wanted: NDArray[Any], off: NDArray[Any], own_off: NDArray[Any]) -> None:
-        """Take one sample in, each an array of rows by channels."""
-        self._rows += len(wanted)
-        self._sums += [wanted.sum(0), np.square(wanted).sum(0), np.square(off).sum(0), np.square(own_off).sum(0)]
-
-    def ratios_db(self) -> tuple[list[float], list[float]]:
-        """Return the signal-to-noise ratios of the channels that vary: as found, and by their own rounding alone."""
-        total, squares, noise, own = self._sums / self._rows
-        variance = squares - np.square(total)
-        varying = variance > np.finfo(np.float32).eps * squares
-        found, alone = (
-            [signal_to_noise_db(*pair) for pair in zip(variance[varying], one[varying], strict=True)]
-            for one in (noise, own)
-        )
-        return found, alone
-
-
-class _Sums:
-    """What a layer's figures are made of, added up over the samples."""
-
-    def __init__(self, wanted: _Tensor, found: _Tensor, factors: NDArray[np.float64]) -> None:
-        self._wanted = wanted
-        self._found = found
-        self._factors = factors
-        self._values: list[tuple[float, ...]] = []
-        self._own: list[tuple[float, float]] = []
-        self._range = 0.0
-        self._channels: _Channels | None = None
-        self._shape: tuple[int, ...] = ()
-
-    def add(self, reference: NDArray[Any], found: NDArray[Any]) -> None:
-        """Take one sample's tensors in."""
-        if reference.shape != found.shape or not reference.size:
-            return
-        self._shape = reference.shape
-        wanted, off = reference.astype(np.float64), _real(found, self._found) * self._factors - reference
-        low, high = np.percentile(wanted, [_TAIL_PERCENT, 100 - _TAIL_PERCENT])
-        noise = float(np.square(off).mean())
-        self._values.append((float(wanted.var()), noise, low, high, float(wanted.min()), float(wanted.max())))
-        own_off = np.zeros_like(wanted)
-        if len(self._found.scales) == 1 and found.dtype.kind in "iu":
-            own_off = self._own_error(wanted, found.dtype)
-        if wanted.ndim > 2:  # a feature map: channels last, and positions before
-            rows = (-1, wanted.shape[-1])
-            self._channels = self._channels or _Channels(wanted.shape[-1])
-            self._channels.add(wanted.reshape(rows), off.reshape(rows), own_off.reshape(rows))
-
-    def layer(self) -> Layer | None:
-        """Return the figures, or None when the tensors have nothing in common."""
-        if not self._values:
-            return None
-        variance, noise, low, high = (float(n) for n in np.mean(self._values, axis=0)[:4])
-        own_noise, clipped = np.mean(self._own, axis=0) if self._own else (0.0, 0.0)
-        found, alone = self._channels.ratios_db() if self._channels else ([], [])
-        return Layer(
-            name=self._wanted.name,
-            operation=self._wanted.operation,
-            shape=self._shape,
-            signal_db=round(signal_to_noise_db(variance, noise), 2),
-            own_db=round(signal_to_noise_db(variance, float(own_noise)), 2) if self._own else None,
-            channel_db=round(statistics.median(found), 2) if found else None,
-            own_channel_db=round(statistics.median(alone), 2) if alone and self._own else None,
-            clipped_share=float(clipped),
-            used_range=min(1.0, max(0.0, (high - low) / self._range)) if self._range else 1.0,
-            dead_channels=sum(ratio < 0 for ratio in alone),
-            channels=self._shape[-1] if self._shape else 1,
-            low=min(row[4] for row in self._values),
-            high=max(row[5] for row in self._values),
-        )
-
-    def _own_error(self, wanted: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Return by how much rounding to this tensor's steps alone would be off."""
-        scale, zero_point = float(self._found.scales[0]), int(self._found.zero_points[0])
-        limits = np.iinfo(dtype)
-        self._range = scale * (limits.max - limits.min)
-        steps = np.rint(wanted / self._factors / scale) + zero_point
-        off: NDArray[Any] = (np.clip(steps, limits.min, limits.max) - zero_point) * scale * self._factors - wanted
-        clipped = float(((steps < limits.min) | (steps > limits.max)).mean())
-        self._own.append((float(np.square(off).mean()), clipped))
-        return off
-
-
 def _compare(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     paths = [Path(job["float_model"]), Path(job["model"])]
     report_step(folder, "loading both models to compare their layers")
@@ -217,10 +83,10 @@ def _compare(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
         reference, candidate = (Model.load(path, keeps_tensors=True) for path in paths)
         pairs = _pairs(reference, candidate)
         runs = _Runs(reference, candidate, bound, pairs, folder)
-        factors = [_Factors(found) for _, found in pairs]
+        factors = [Factors(found) for _, found in pairs]
         if job["is_rescaled"]:
             runs.feed(factors)
-        sums = [_Sums(*pair, factor.result()) for pair, factor in zip(pairs, factors, strict=True)]
+        sums = [Sums(*pair, factor.result()) for pair, factor in zip(pairs, factors, strict=True)]
         runs.feed(sums)
     except ModelError as err:
         raise ConverterError(f"the layers of {paths[1].name} cannot be compared: {err}") from err
@@ -238,7 +104,7 @@ class _Runs:
         reference: Model,
         candidate: Model,
         bound: Mapping[str, NDArray[Any]],
-        pairs: Sequence[tuple[_Tensor, _Tensor]],
+        pairs: Sequence[tuple[Tensor, Tensor]],
         folder: Path,
     ) -> None:
         self._reference = reference
@@ -248,7 +114,7 @@ class _Runs:
         self._folder = folder
         self.chosen = _chosen(len(next(iter(bound.values()))))
 
-    def feed(self, sinks: Sequence[_Sink]) -> None:
+    def feed(self, sinks: Sequence[Sink]) -> None:
         """Add every sample's tensors to ``sinks``, one for each pair."""
         for done, index in enumerate(self.chosen):
             report_step(self._folder, "comparing layers", done=done, total=len(self.chosen))
@@ -264,13 +130,13 @@ def _chosen(count: int) -> list[int]:
     return [n * count // wanted for n in range(wanted)]
 
 
-def _pairs(reference: Model, candidate: Model) -> list[tuple[_Tensor, _Tensor]]:
+def _pairs(reference: Model, candidate: Model) -> list[tuple[Tensor, Tensor]]:
     found = {tensor.name: tensor for tensor in _outputs(candidate)}
     pairs = [(wanted, found[wanted.name]) for wanted in _outputs(reference) if wanted.name in found]
     return pairs[:_MAX_LAYERS]
 
 
-def _outputs(model: Model) -> Iterator[_Tensor]:
+def _outputs(model: Model) -> Iterator[Tensor]:
     """Yield what each operation makes, in order."""
     tensors = {details["index"]: details for details in model.interpreter.get_tensor_details()}
     for operation in model.interpreter._get_ops_details():  # noqa: SLF001 - the runtime has no public way to its operators
@@ -279,7 +145,7 @@ def _outputs(model: Model) -> Iterator[_Tensor]:
             if details is not None and np.dtype(details["dtype"]).kind in "fiu":
                 quantization = details["quantization_parameters"]
                 scales, zero_points = quantization["scales"], quantization["zero_points"]
-                yield _Tensor(details["name"], operation["op_name"], int(index), scales, zero_points)
+                yield Tensor(details["name"], operation["op_name"], int(index), scales, zero_points)
 
 
 def _operations(model: Model) -> dict[str, int]:
@@ -287,15 +153,9 @@ def _operations(model: Model) -> dict[str, int]:
     return dict(Counter(names).most_common())
 
 
-def _tensor(model: Model, tensor: _Tensor) -> NDArray[Any]:
+def _tensor(model: Model, tensor: Tensor) -> NDArray[Any]:
     array: NDArray[Any] = model.interpreter.get_tensor(tensor.index)
     return array
-
-
-def _real(array: NDArray[Any], tensor: _Tensor) -> NDArray[np.float64]:
-    if len(tensor.scales) != 1 or array.dtype.kind == "f":
-        return array.astype(np.float64)
-    return (array.astype(np.float64) - int(tensor.zero_points[0])) * float(tensor.scales[0])
 
 
 if __name__ == "__main__":

@@ -50,7 +50,6 @@ def verdict_row(verdict: Verdict) -> dict[str, Any]:
 def evaluation_summary(candidate: Candidate) -> dict[str, Any]:
     """Return what a manifest says of the evaluation."""
     evaluation = candidate.evaluation
-    interval = getattr(evaluation, "interval", None)
     return {
         "metric": evaluation.metric,
         "float": evaluation.float_score,
@@ -58,7 +57,6 @@ def evaluation_summary(candidate: Candidate) -> dict[str, Any]:
         "drop": evaluation.drop,
         "drop_95": list(evaluation.interval),
         "samples": evaluation.samples,
-        **({"drop_95": list(interval)} if interval else {}),
     }
 
 

@@ -1,13 +1,13 @@
 """The whole page: what was chosen and why, what everything came to, what is inside, what went in."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
-from edgeferry.converter.html.answers import errors_plot, matrix_plot
+from edgeferry.converter.html.answers_section import answers_section
 from edgeferry.converter.html.element import Child, Markup, element, joined
 from edgeferry.converter.html.intervals import Drop, drops_plot
-from edgeferry.converter.html.layers import CAUSES, layers_plot
+from edgeferry.converter.html.layers_section import layers_section
 from edgeferry.converter.html.pareto import Point, pareto_plot
+from edgeferry.converter.html.parts import Data, code, key, section, table
 from edgeferry.converter.html.style import STYLE
 from edgeferry.converter.html.words import (
     ERRORS,
@@ -15,19 +15,11 @@ from edgeferry.converter.html.words import (
     SIZES,
     TIMES,
     bytes_of,
-    counted,
     hash_of,
     milliseconds,
-    percent,
 )
 
 __all__ = ["report_page"]
-
-Data = Mapping[str, Any]
-_MAX_DRAWN_CLASSES = 30  # more cells than a page shows
-_SHOWN_LAYERS = 12
-_NAME_CHARACTERS = 60
-_SHORT = 24  # a cell that is not broken into lines
 
 
 def report_page(report: Data) -> str:
@@ -46,15 +38,15 @@ def report_page(report: Data) -> str:
         _tiles(report),
         _candidates(report),
         _accuracy(report),
-        _answers(report),
-        _layers(report),
+        answers_section(report),
+        layers_section(report),
         _repairs(report),
         _operations(report),
         _inputs(report),
         element(
             "footer",
             f"Written by edgeferry {report['host']['packages'].get('edgeferry', '')}; the same as data: ",
-            _code("report.json"),
+            code("report.json"),
         ),
     )
     page = element("html", head, element("body", body), lang="en")
@@ -133,14 +125,14 @@ def _candidates(report: Data) -> Markup:
             ("host_latency_ms", "time on the build host", TIMES),
         )
     )
-    key = _key(("chosen", "chosen"), ("good", "keeps every budget, but comes later"), ("rejected", "rejected"))
-    return _section(
+    colours = key(("chosen", "chosen"), ("good", "keeps every budget, but comes later"), ("rejected", "rejected"))
+    return section(
         "Candidates",
         "Every scheme of the profile, in its order of preference. Up and to the left is better; the dotted line joins "
         "those that nothing beats in both.",
         element("div", size, latency, class_="pair"),
-        key,
-        _table(heads, rows, ["" if row["state"] != "chosen" else "chosen" for row in report["candidates"]]),
+        colours,
+        table(heads, rows, ["" if row["state"] != "chosen" else "chosen" for row in report["candidates"]]),
     )
 
 
@@ -181,111 +173,11 @@ def _accuracy(report: Data) -> Markup:
         * has_intervals
     )
     meaning = METRICS.get(_raw_metric(report), "Score of the float model less that of the candidate")
-    return _section(
+    return section(
         "Loss of " + _metric(report),
         f"{meaning}; on {held_out}.{bars}",
         drops_plot(drops, report["max_drop"]),
     )
-
-
-def _answers(report: Data) -> Markup:
-    parts: list[Child] = []
-    for scheme, look in report["looks"].items():
-        answers = look["answers"]
-        if answers["kind"] == "classes":
-            parts.append(_matrices(scheme, answers, report["labels"]))
-        else:
-            plots = [errors_plot(name, errors) for name, errors in answers["outputs"].items()]
-            parts.append(
-                joined(element("h3", f"{scheme}: errors of each output"), element("div", *plots, class_="pair"))
-            )
-    if not parts:
-        return Markup("")
-    return _section("Answers, float against quantized", "", *parts)
-
-
-def _matrices(scheme: str, answers: Data, names: Sequence[str]) -> Markup:
-    true = "the true class" if answers["labelled"] else "the float model's class"
-    sentence = f"{counted(answers['changed'], 'sample')} of another class than the float model's. Rows are {true}."
-    parts: list[Child] = [element("h3", scheme), element("p", sentence, class_="hint")]
-    if len(answers.get("float", ())) in range(1, _MAX_DRAWN_CLASSES + 1):
-        plots = [matrix_plot(answers["candidate"], names, scheme)]
-        if answers["labelled"]:
-            plots.insert(0, matrix_plot(answers["float"], names, "float model"))
-        parts.append(element("div", *plots, class_="pair"))
-    else:
-        rows: list[list[Child]] = [
-            [_class(names, true_), _class(names, told), count]
-            for true_, told, count in answers["confusions"]["candidate"]
-        ]
-        parts.append(_table((true, "told", "samples"), rows))
-    return joined(*parts)
-
-
-def _layers(report: Data) -> Markup:
-    parts: list[Child] = []
-    causes: set[str] = set()
-    for scheme, look in report["looks"].items():
-        layers = look.get("layers", [])
-        if layers:
-            parts += [element("h3", scheme), layers_plot(layers), _outliers(layers)]
-            causes |= {layer["cause"] for layer in layers if layer["cause"]}
-    if not parts:
-        return Markup("")
-    key = _key(("", "as it should be"), *((cause, f"{cause}: {CAUSES[cause]}") for cause in CAUSES if cause in causes))
-    return _section(
-        "Layers",
-        "Signal-to-noise ratio of each layer's output, quantized against float: 40 dB is an error of 1 %, 20 dB one of "
-        "10 %, and at 0 dB nothing is left of the signal. A line across a column is the median channel of a feature "
-        "map: far below the top, large channels take the precision of small ones.",
-        *parts,
-        key,
-        is_long=True,
-    )
-
-
-def _outliers(layers: Sequence[Data]) -> Markup:
-    found = (layer for layer in layers if layer["cause"])
-    worst = sorted(found, key=lambda layer: (layer["cause"] == "inherited", _lowest_db(layer)))
-    if not worst:
-        return element("p", "No layer stands out.", class_="hint")
-    rows: list[list[Child]] = [
-        [
-            joined(_code(_layer_name(layer["name"])), element("div", layer["operation"], class_="hint")),
-            f"{layer['signal_db']:.1f} dB",
-            "" if layer["channel_db"] is None else f"{layer['channel_db']:.1f} dB",
-            joined(layer["cause"], element("div", _detail(layer), class_="hint")),
-            f"{layer['low']:.4g} to {layer['high']:.4g}",
-        ]
-        for layer in worst[:_SHOWN_LAYERS]
-    ]
-    heads = ("layer", "ratio", "median channel", "cause", "float values")
-    more = len(worst) - _SHOWN_LAYERS
-    rest = element("p", f"and {more} more, in report.json", class_="hint") if more > 0 else None
-    return joined(_table(heads, rows), rest)
-
-
-def _lowest_db(layer: Data) -> float:
-    return float(min(ratio for ratio in (layer["signal_db"], layer["channel_db"]) if ratio is not None))
-
-
-def _detail(layer: Data) -> str:
-    """Return the figures by which a cause was told."""
-    match layer["cause"]:
-        case "saturation":
-            return f"{percent(layer['clipped_share'])} of the values are clipped"
-        case "dead channels":
-            return f"{layer['dead_channels']} of {layer['channels']}"
-        case "range outlier":
-            return f"99.8 % of the values use {percent(layer['used_range'])} of the range"
-        case _:
-            return ""
-
-
-def _layer_name(name: str) -> str:
-    """Return the first of the names that fusing has joined, without what its graph was called."""
-    first = name.split(";", maxsplit=1)[0]
-    return first if len(first) <= _NAME_CHARACTERS else f"...{first[-_NAME_CHARACTERS:]}"
 
 
 def _repairs(report: Data) -> Markup:
@@ -298,7 +190,7 @@ def _repairs(report: Data) -> Markup:
     lead = (
         "Before a later scheme is taken, one that loses too much is repaired; each rung keeps what the others gained."
     )
-    return _section("Repair", lead, *parts)
+    return section("Repair", lead, *parts)
 
 
 def _step(step: Data) -> list[Child]:
@@ -317,17 +209,17 @@ def _operations(report: Data) -> Markup:
         return Markup("")
     most = max(counts.values())
     rows: list[list[Child]] = [
-        [_code(name), count, element("span", class_="meter", style=f"width:{max(3, round(220 * count / most))}px")]
+        [code(name), count, element("span", class_="meter", style=f"width:{max(3, round(220 * count / most))}px")]
         for name, count in counts.items()
     ]
     total = sum(counts.values())
-    return _section("Operations", f"{total} in {report['scheme']}.", _table(("operation", "count", ""), rows))
+    return section("Operations", f"{total} in {report['scheme']}.", table(("operation", "count", ""), rows))
 
 
 def _inputs(report: Data) -> Markup:
     named = [("model", report["source"]), ("calibration", report["calibration"]), ("evaluation", report["evaluation"])]
     rows: list[list[Child]] = [
-        [what, _code(one["name"]), bytes_of(one["size_bytes"]), element("span", hash_of(one["sha256"]), class_="hash")]
+        [what, code(one["name"]), bytes_of(one["size_bytes"]), element("span", hash_of(one["sha256"]), class_="hash")]
         for what, one in named
         if one
     ]
@@ -335,8 +227,8 @@ def _inputs(report: Data) -> Markup:
     tools: list[list[Child]] = [["Python", host["python"]], *([name, at] for name, at in host["packages"].items())]
     place = host.get("processor") or host["machine"]
     return joined(
-        _section("What went in", f"A {report['source']['format']}.", _table(("", "name", "size", "SHA-256"), rows)),
-        _section("Made with", f"Times and memory were measured on {place}.", _table(("tool", "version"), tools)),
+        section("What went in", f"A {report['source']['format']}.", table(("", "name", "size", "SHA-256"), rows)),
+        section("Made with", f"Times and memory were measured on {place}.", table(("tool", "version"), tools)),
     )
 
 
@@ -369,43 +261,3 @@ def _raw_metric(report: Data) -> str:
 
 def _metric(report: Data) -> str:
     return _raw_metric(report).replace("_", " ")
-
-
-def _class(names: Sequence[str], index: int) -> str:
-    return names[index] if index < len(names) else str(index)
-
-
-def _section(title: str, lead: str, *parts: Child, is_long: bool = False) -> Markup:
-    first = element("p", lead, class_="hint") if lead else None
-    return element("section", element("h2", title), first, *parts, class_="long" if is_long else None)
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[Child]], kinds: Sequence[str] = ()) -> Markup:
-    head = element("tr", *(element("th", name) for name in heads))
-    body = [
-        element("tr", *(_cell(cell) for cell in row), class_=kinds[index] if index < len(kinds) else None)
-        for index, row in enumerate(rows)
-    ]
-    return element("div", element("table", element("thead", head), element("tbody", *body)), class_="scroll")
-
-
-def _cell(cell: Child) -> Markup:
-    is_short = isinstance(cell, str) and not isinstance(cell, Markup) and len(cell) <= _SHORT
-    return element("td", cell, class_="tight" if is_short else None)
-
-
-def _key(*entries: tuple[str, str]) -> Markup:
-    colours = {
-        "chosen": "background:var(--chosen)",
-        "good": "background:var(--good)",
-        "rejected": "background:var(--rejected)",
-    }
-    items = [
-        element("span", element("i", class_=kind.replace(" ", "-"), style=colours.get(kind)), text)
-        for kind, text in entries
-    ]
-    return element("div", *items, class_="key")
-
-
-def _code(text: str) -> Markup:
-    return element("code", text)
