@@ -218,6 +218,7 @@ class Binder:
             metadata=described.metadata.decode(),
             options={
                 "max_drop": self._request.max_drop,
+                "objective": self._request.objective,
                 "schemes": list(self._request.schemes),
                 "variant": str(made.variant),
             },
@@ -241,6 +242,7 @@ class Binder:
             "name": self._conversion.name,
             "version": self._conversion.version,
             "max_drop": request.max_drop,
+            "objective": request.objective,
             "labels": list(self._labels),
             "source": {"format": source_format.title, **provenance(request.model, fingerprints)},
             "calibration": provenance(request.calibration, fingerprints) if request.calibration else None,

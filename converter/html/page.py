@@ -58,7 +58,9 @@ def _opening(report: Data) -> Markup:
     float32 = next((row for row in measured if row["scheme"] == "float32"), None)
     sentence: list[Child] = ["No scheme keeps the budgets."]
     if chosen is not None:
-        sentence = [element("b", chosen["scheme"]), " is the first of the profile's schemes that keeps every budget"]
+        first = "is the first of the profile's schemes that keeps every budget"
+        best = f"keeps every budget, and is the best for {report['objective']}"
+        sentence = [element("b", chosen["scheme"]), " ", first if report["objective"] == "order" else best]
         if float32 is not None and chosen is not float32:
             ratio = chosen["size_bytes"] / float32["size_bytes"]
             sentence.append(f": {ratio:.2f} times the size of the float model")

@@ -57,6 +57,7 @@ REPORT: dict[str, Any] = {
     "profile": "raspberry-pi-4",
     "scheme": "float16",
     "max_drop": 0.01,
+    "objective": "order",
     "budgets": {"model_bytes": 2**20, "memory_bytes": 2**28},
     "candidates": [
         candidate("int8", "rejected", 0.2, 2000, said={"drop_95": [0.1, 0.3]}),
@@ -198,6 +199,12 @@ def test_a_float_model_that_was_chosen_is_compared_with_nothing():
     text = Words(report_page(changed(candidates=[candidate("float32", "chosen")], looks={}, scheme="float32"))).text
 
     assert "keeps every budget, with no loss of top1 agreement" in text
+
+
+def test_what_is_best_for_something_is_not_said_to_be_the_first():
+    text = Words(report_page(changed(objective="size"))).text
+
+    assert "float16 keeps every budget, and is the best for size: 0.60 times" in text
 
 
 def test_an_error_is_told_as_a_loss():
