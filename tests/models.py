@@ -214,6 +214,18 @@ def reciprocal_model(path: Path) -> Path:
     return graph.write(path, [x], [y])
 
 
+def two_way_model(path: Path) -> Path:
+    """Write a model of two inputs, ``a[1, 2]`` and ``b[1, 2]``, and two outputs: their ``sum`` and ``difference``."""
+    graph = _Graph()
+    a, b = (graph.tensor(name, (1, 2), np.float32) for name in "ab")
+    total, difference = (graph.tensor(name, (1, 2), np.float32) for name in ("sum", "difference"))
+    add, sub = schema.BuiltinOptions.AddOptions, schema.BuiltinOptions.SubOptions
+    graph.operation(schema.BuiltinOperator.ADD, [a, b], [total], add, schema.AddOptionsT())
+    graph.operation(schema.BuiltinOperator.SUB, [a, b], [difference], sub, schema.SubOptionsT())
+    graph.signature({"a": a, "b": b}, {"sum": total, "difference": difference})
+    return graph.write(path, [a, b], [total, difference])
+
+
 def recursive_model(path: Path) -> Path:
     """Write a model with a loop whose body is that loop again: preparing it overflows the interpreter's stack."""
     graph = _Graph()

@@ -26,8 +26,8 @@ def read_manifest(path: Path) -> ArtifactManifest:
         raise RequestError(Code.FAILED_PRECONDITION, Reason.MANIFEST_MISMATCH, detail) from err
 
 
-def open_model(path: Path, manifest: ArtifactManifest, *, threads: int) -> Model:
-    """Return the model in the file at ``path``.
+def open_model(path: Path, manifest: ArtifactManifest | None, *, threads: int) -> Model:
+    """Return the model in the file at ``path``; without a manifest it is taken as it is.
 
     Raises:
         RequestError: It cannot be loaded, or has other tensors than its manifest says.
@@ -36,6 +36,8 @@ def open_model(path: Path, manifest: ArtifactManifest, *, threads: int) -> Model
         model = Model.load(path, threads=threads)
     except ModelError as err:
         raise RequestError(Code.FAILED_PRECONDITION, Reason.MODEL_INVALID, str(err)) from err
+    if manifest is None:
+        return model
     for what, found, wanted in (
         ("inputs", model.inputs, manifest.inputs),
         ("outputs", model.outputs, manifest.outputs),

@@ -5,7 +5,7 @@ Source of the table: tensorflow_serving/util/net_http, ToHTTPStatusCode.
 
 from edgeferry.wire.messages import Code, Reason
 
-__all__ = ["HTTP_STATUS", "RequestError"]
+__all__ = ["HTTP_STATUS", "RequestError", "UnknownVersionError"]
 
 HTTP_STATUS = {
     Code.OK: 200,
@@ -50,3 +50,10 @@ class RequestError(Exception):
     def status(self) -> int:
         """Return the HTTP status."""
         return HTTP_STATUS[self.code]
+
+
+class UnknownVersionError(RequestError):
+    """A model, or a version or label of it, is not loaded."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Code.NOT_FOUND, Reason.UNKNOWN_MODEL, detail)

@@ -32,7 +32,8 @@ class Head:
     """Request line and header fields.
 
     Attributes:
-        path: Percent-decoded levels of the target's path.
+        target: The path as it was sent, without a query.
+        path: Its levels, percent-decoded.
         headers: Names in lower case.
         keep_alive: Whether the client wants to go on with this connection.
         content_length: Size of the body that follows, in bytes.
@@ -40,6 +41,7 @@ class Head:
     """
 
     method: str
+    target: str
     path: tuple[str, ...]
     headers: Mapping[str, str]
     keep_alive: bool
@@ -52,10 +54,12 @@ class Request:
     """A whole request.
 
     Attributes:
+        target: The path as it was sent, without a query; ``path`` has its levels, percent-decoded.
         trusted: True when it came over the Unix socket, which only the agent can open.
     """
 
     method: str
+    target: str
     path: tuple[str, ...]
     headers: Mapping[str, str]
     body: bytearray
@@ -89,6 +93,7 @@ def parse_head(data: bytes) -> Head:
     connection = headers.get("connection", "").lower()
     return Head(
         method=method,
+        target=target.partition("?")[0],
         path=_levels(target),
         headers=headers,
         keep_alive="close" not in connection if minor == "1" else "keep-alive" in connection,

@@ -149,7 +149,7 @@ class HttpServer:
         return keep_alive and self._set_busy(connection, busy=False)
 
     def _answer(self, head: Head, body: bytearray, *, trusted: bool) -> Response:
-        request = Request(head.method, head.path, head.headers, body, trusted)
+        request = Request(head.method, head.target, head.path, head.headers, body, trusted)
         try:
             return self._handle(request)
         except Exception:  # the outermost frame of a request: the client is told, the others go on

@@ -2,7 +2,7 @@
 
 Three forms: JSON alone; JSON followed by binary tensors (``Inference-Header-Content-Length``); and, with that length 0,
 one raw tensor alone. A quantized input is given in its own datatype, or as FP32, which is quantized here; then the
-outputs go back as FP32 too.
+outputs go back as FP32 too. FP16 and BF16 are taken for FP32, which holds all of their values. No model takes BYTES.
 """
 
 import json
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeferry.agent.serving.errors import RequestError
+from edgeferry.agent.serving.oip_classes import class_count
 from edgeferry.agent.serving.tensor_json import tensor_from_json, tensor_from_list
 from edgeferry.inference.model import fits
 from edgeferry.inference.quantization import DTYPES, is_quantized, quantize
@@ -23,9 +24,19 @@ from edgeferry.wire.codec import WireError
 from edgeferry.wire.desired import TensorSpec
 from edgeferry.wire.tensors import InferRequest, InputTensor, RequestedOutput, split_body
 
-__all__ = ["InferCall", "WantedOutput", "decode_infer"]
+__all__ = [
+    "InferCall",
+    "WantedOutput",
+    "check_input",
+    "decode_infer",
+    "quantized_input",
+    "tensor_from_bytes",
+    "wanted_outputs",
+]
 
 _MAX_ODD_JSON_BYTES = 8 * 1024 * 1024  # of JSON with NaN, which takes far more memory to parse
+_REAL = ("FP32", "FP16", "BF16")
+_WIDENED = {"FP32": ("FP16", "BF16")}
 _BINARY = "binary_data"
 _BINARY_DEFAULT = "binary_data_output"
 
@@ -34,10 +45,16 @@ _Source = memoryview | bytes | list[Any] | None  # binary, JSON text, or lists f
 
 @dataclass(frozen=True, slots=True)
 class WantedOutput:
-    """An output that the client wants, and whether as binary data."""
+    """An output that the client wants.
+
+    Attributes:
+        is_binary: Whether as binary data.
+        classes: How many of the best classes are wanted instead of the tensor; 0 for the tensor.
+    """
 
     spec: TensorSpec
     is_binary: bool
+    classes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +98,13 @@ def decode_infer(
         if spec is None or tensor.name in tensors:
             raise RequestError.bad(f"input {tensor.name[:64]!r} is given twice or unknown; wanted {_names(inputs)}")
         array = _tensor(tensor, source, spec)
-        if tensor.datatype != spec.datatype:
-            array = _quantized(array, spec)
+        if is_quantized(spec) and tensor.datatype != spec.datatype:
+            array = quantized_input(array, spec)
             is_real = True
         tensors[tensor.name] = array
     if len(tensors) != len(specs):
         raise RequestError.bad(f"got inputs {', '.join(tensors) or 'none'}; wanted {_names(inputs)}")
-    return InferCall(request.id, tensors, _wanted_outputs(request, outputs), is_real)
+    return InferCall(request.id, tensors, wanted_outputs(request, outputs), is_real)
 
 
 def _raw_call(body: bytearray, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> InferCall:
@@ -101,7 +118,7 @@ def _raw_call(body: bytearray, inputs: Sequence[TensorSpec], outputs: Sequence[T
         wanted = f"{'a multiple of ' if free else ''}{fixed} for {spec.datatype}{list(spec.shape)}"
         raise RequestError.bad(f"the raw body has {len(body)} bytes, wanted {wanted}")
     shape = tuple(len(body) // fixed if size == -1 else size for size in spec.shape)
-    tensors = {spec.name: _from_bytes(body, dtype).reshape(shape)}
+    tensors = {spec.name: tensor_from_bytes(body, spec.datatype).reshape(shape)}
     return InferCall("", tensors, [WantedOutput(output, is_binary=False) for output in outputs], is_real=False)
 
 
@@ -137,37 +154,66 @@ def _parse_odd_json(body: bytearray, header_bytes: int) -> tuple[InferRequest, S
 
 
 def _tensor(tensor: InputTensor, source: _Source, spec: TensorSpec) -> NDArray[Any]:
-    takes = (spec.datatype, "FP32") if is_quantized(spec) else (spec.datatype,)
-    if tensor.datatype not in takes:
-        raise RequestError.bad(f"input {spec.name!r} is {tensor.datatype[:16]}, wanted {' or '.join(takes)}")
-    if not fits(tensor.shape, spec.shape):
-        raise RequestError.bad(f"input {spec.name!r} has shape {list(tensor.shape)}, wanted {list(spec.shape)}")
+    check_input(tensor.datatype, tensor.shape, spec)
     match source:
         case memoryview():
-            return _from_bytes(source, DTYPES[tensor.datatype]).reshape(tensor.shape)
-        case bytes():
-            return tensor_from_json(source, name=spec.name, datatype=tensor.datatype, shape=tensor.shape)
+            return _widened(tensor_from_bytes(source, tensor.datatype), spec).reshape(tensor.shape)
         case None:
             raise RequestError.bad(f"input {spec.name!r} has neither data nor binary_data_size")
         case _:
-            return tensor_from_list(source, name=spec.name, datatype=tensor.datatype, shape=tensor.shape)
+            # JSON spells BF16 as it spells FP32.
+            datatype = "FP32" if tensor.datatype == "BF16" else tensor.datatype
+            parse = tensor_from_json if isinstance(source, bytes) else tensor_from_list
+            array = parse(source, name=spec.name, datatype=datatype, shape=tensor.shape)  # type: ignore[arg-type]
+            return _widened(array, spec)
 
 
-def _from_bytes(data: bytearray | memoryview, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _widened(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    return array.astype(np.float32) if array.dtype == np.float16 and spec.datatype != "FP16" else array
+
+
+def check_input(datatype: str, shape: tuple[int, ...], spec: TensorSpec) -> None:
+    """Do nothing when a tensor of this datatype and shape can be taken for ``spec``.
+
+    Raises:
+        RequestError: It cannot.
+    """
+    takes = (spec.datatype, *(_REAL if is_quantized(spec) else _WIDENED.get(spec.datatype, ())))
+    if datatype not in takes:
+        raise RequestError.bad(f"input {spec.name!r} is {datatype[:16]}, wanted {' or '.join(takes)}")
+    if not fits(shape, spec.shape):
+        raise RequestError.bad(f"input {spec.name!r} has shape {list(shape)[:32]}, wanted {list(spec.shape)}")
+
+
+def tensor_from_bytes(data: bytes | bytearray | memoryview, datatype: str) -> NDArray[Any]:
+    """Return the flat tensor in ``data``, little-endian; BF16 as float32."""
+    if datatype == "BF16":  # the upper half of a float32
+        return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
+    dtype = DTYPES[datatype]
     if dtype.kind == "b":
         truths: NDArray[Any] = np.frombuffer(data, np.uint8) != 0  # with another bit set it is not a bool to C
         return truths
     return np.frombuffer(data, dtype)
 
 
-def _quantized(real: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+def quantized_input(real: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    """Return real numbers in the datatype of the model.
+
+    Raises:
+        RequestError: One is NaN.
+    """
     try:
         return quantize(real, spec)
     except ValueError as err:
         raise RequestError.bad(str(err)) from err
 
 
-def _wanted_outputs(request: InferRequest, outputs: Sequence[TensorSpec]) -> Sequence[WantedOutput]:
+def wanted_outputs(request: InferRequest, outputs: Sequence[TensorSpec]) -> Sequence[WantedOutput]:
+    """Return the outputs that ``request`` asks for, or all of them.
+
+    Raises:
+        RequestError: One is unknown, or wants something odd.
+    """
     binary = request.parameters.get(_BINARY_DEFAULT) is True
     if not request.outputs:
         return [WantedOutput(spec, binary) for spec in outputs]
@@ -178,9 +224,8 @@ def _wanted_outputs(request: InferRequest, outputs: Sequence[TensorSpec]) -> Seq
 def _wanted_output(wanted: RequestedOutput, specs: Mapping[str, TensorSpec], *, binary: bool) -> WantedOutput:
     if wanted.name not in specs:
         raise RequestError.bad(f"output {wanted.name[:64]!r} is unknown; the model gives {_names(specs.values())}")
-    if "classification" in wanted.parameters:
-        raise RequestError.bad(f"output {wanted.name!r}: classification is not supported; ask for the scores")
-    return WantedOutput(specs[wanted.name], wanted.parameters.get(_BINARY, binary) is True)
+    is_binary = wanted.parameters.get(_BINARY, binary) is True
+    return WantedOutput(specs[wanted.name], is_binary, class_count(wanted.parameters, wanted.name))
 
 
 def _names(specs: Any) -> str:

@@ -13,6 +13,7 @@ from edgeferry.agent.serving.connection import Limits
 from edgeferry.agent.serving.http_server import HttpServer, Listener
 from edgeferry.agent.serving.lifeline import die_with_parent
 from edgeferry.agent.serving.listening import ListenError, listen_tcp, listen_unix
+from edgeferry.agent.serving.metrics import Metrics
 from edgeferry.agent.serving.registry import Registry
 from edgeferry.agent.serving.rest import RestInterface
 
@@ -62,7 +63,7 @@ def start_serving(options: ServingOptions) -> Serving:
     blackbox.open()
     timeout_s = options.request_timeout_s
     registry = Registry(threads=options.threads, queue=options.queue, request_timeout_s=timeout_s, blackbox=blackbox)
-    rest = RestInterface(registry, request_timeout_s=timeout_s)
+    rest = RestInterface(registry, Metrics(), request_timeout_s=timeout_s)
     limits = Limits(body_bytes=options.body_limit_bytes, bodies_bytes=2 * options.body_limit_bytes)
     server = HttpServer(listeners, rest.handle, limits)
     server.start()

@@ -19,7 +19,7 @@ import numpy as np
 
 from edgeferry.agent.blackbox import Blackbox, Recorder
 from edgeferry.agent.serving.artifact import open_model, read_manifest
-from edgeferry.agent.serving.errors import RequestError
+from edgeferry.agent.serving.errors import RequestError, UnknownVersionError
 from edgeferry.agent.serving.queue import ModelQueue
 from edgeferry.inference.model import Model, ModelError
 from edgeferry.inference.quantization import DTYPES
@@ -37,14 +37,15 @@ class LoadOrder:
 
     Attributes:
         path: The model's file; immutable as long as it is loaded.
-        manifest: The manifest's file.
-        label: The label that shall name it; a version without a label is unloaded.
+        manifest: The manifest's file; None for a bare model, which then is taken as it is.
+        label: The label that shall name it, for which versions without a label are unloaded. Empty for none: it stays
+            loaded beside the others.
     """
 
     model: str
     version: int
     path: Path
-    manifest: Path
+    manifest: Path | None
     label: str
 
 
@@ -52,25 +53,17 @@ class ServedVersion:
     """A loaded version and the requests that hold it."""
 
     def __init__(
-        self, path: Path, manifest: ArtifactManifest, model: Model, queue: ModelQueue, notes: Recorder
+        self, order: LoadOrder, class_labels: tuple[str, ...], model: Model, queue: ModelQueue, notes: Recorder
     ) -> None:
-        self.path = path
-        self.manifest = manifest
+        self.name = order.model
+        self.version = order.version
+        self.path = order.path
+        self.class_labels = class_labels
         self.inputs: tuple[TensorSpec, ...] = model.inputs
         self.outputs: tuple[TensorSpec, ...] = model.outputs
         self.queue = queue
         self.notes = notes
         self.holders = 0  # guarded by the registry's lock
-
-    @property
-    def name(self) -> str:
-        """Return the model's name."""
-        return self.manifest.name
-
-    @property
-    def version(self) -> int:
-        """Return its version."""
-        return self.manifest.version
 
 
 class Registry:
@@ -101,10 +94,11 @@ class Registry:
                 replaced = [versions[order.version]] if fresh and order.version in versions else []
                 if fresh:
                     versions[order.version] = fresh
-                self._labels.setdefault(order.model, {})[order.label] = order.version
-                named = set(self._labels[order.model].values())
-                replaced += [versions.pop(version) for version in sorted(versions.keys() - named)]
-        logger.info("%s %d is %s", order.model, order.version, order.label)
+                labels = self._labels.setdefault(order.model, {})
+                if order.label:
+                    labels[order.label] = order.version
+                    replaced += [versions.pop(each) for each in sorted(versions.keys() - set(labels.values()))]
+        logger.info("%s %d is %s", order.model, order.version, order.label or "loaded")
         if replaced:
             deadline_s = time.monotonic() + self._request_timeout_s
             threading.Thread(target=self._retire, args=(replaced, deadline_s), name="drain", daemon=True).start()
@@ -128,18 +122,19 @@ class Registry:
             return self._retire(retired, deadline_s)
 
     @contextmanager
-    def hold(self, model: str, version: str = "") -> Iterator[ServedVersion]:
+    def hold(self, model: str, version: str = "", *, label: str = "") -> Iterator[ServedVersion]:
         """Give a version that stays loaded until the block is left.
 
         Args:
             model: Its name.
             version: A number or a label; empty for ``stable``, or the latest where no label is ``stable``.
+            label: A label, even where it looks like a number; empty when ``version`` decides.
 
         Raises:
-            RequestError: It is not loaded.
+            UnknownVersionError: It is not loaded.
         """
         with self._lock:
-            served = self._resolve(model, version)
+            served = self._resolve(model, version, label)
             served.holders += 1
         try:
             yield served
@@ -154,25 +149,28 @@ class Registry:
         with self._lock:
             return {name: tuple(versions[v] for v in sorted(versions)) for name, versions in self._versions.items()}
 
-    def _resolve(self, model: str, version: str) -> ServedVersion:
+    def labels(self, model: str) -> dict[str, int]:
+        """Return the labels of ``model`` and the versions that they name; none for an unknown model."""
+        with self._lock:
+            return dict(self._labels.get(model, {}))
+
+    def _resolve(self, model: str, version: str, label: str) -> ServedVersion:
         versions = self._versions.get(model)
         if not versions:
             raise _unknown_model(model)
         labels = self._labels[model]
-        if not version:
+        if not (version or label):
             return versions[labels.get(STABLE, max(versions))]
-        number = int(version) if version.isascii() and version.isdigit() and len(version) < 20 else labels.get(version)
+        is_number = version.isascii() and version.isdigit() and len(version) < 20
+        number = int(version) if is_number and not label else labels.get(label or version)
         if number not in versions:
             loaded = ", ".join([*map(str, sorted(versions)), *sorted(labels)])
-            detail = f"model {model!r} has no version or label {version[:64]!r}; loaded are {loaded}"
-            raise RequestError(Code.NOT_FOUND, Reason.UNKNOWN_MODEL, detail)
+            wanted = (label or version)[:64]
+            raise UnknownVersionError(f"model {model!r} has no version or label {wanted!r}; loaded are {loaded}")
         return versions[number]
 
     def _open(self, order: LoadOrder) -> ServedVersion:
-        manifest = read_manifest(order.manifest)
-        if (manifest.name, manifest.version) != (order.model, order.version):
-            detail = f"the manifest is of {manifest.name} {manifest.version}, wanted {order.model} {order.version}"
-            raise RequestError(Code.FAILED_PRECONDITION, Reason.MANIFEST_MISMATCH, detail)
+        manifest = _manifest(order)
         notes = self._blackbox.recorder(order.model, order.version)
         notes.begin(time.monotonic_ns())
         try:
@@ -189,7 +187,7 @@ class Registry:
             capacity=self._queue,
         )
         queue.start()
-        return ServedVersion(order.path, manifest, model, queue, notes)
+        return ServedVersion(order, manifest.labels if manifest else (), model, queue, notes)
 
     def _retire(self, versions: list[ServedVersion], deadline_s: float) -> bool:
         ended = True
@@ -209,6 +207,16 @@ class Registry:
         return True
 
 
+def _manifest(order: LoadOrder) -> ArtifactManifest | None:
+    if order.manifest is None:
+        return None
+    manifest = read_manifest(order.manifest)
+    if (manifest.name, manifest.version) != (order.model, order.version):
+        detail = f"the manifest is of {manifest.name} {manifest.version}, wanted {order.model} {order.version}"
+        raise RequestError(Code.FAILED_PRECONDITION, Reason.MANIFEST_MISMATCH, detail)
+    return manifest
+
+
 def _warm_up(model: Model, name: str) -> None:
     zeros = {s.name: np.zeros([abs(size) for size in s.shape], DTYPES[s.datatype]) for s in model.inputs}
     try:
@@ -225,5 +233,5 @@ def _return_free_memory() -> None:
         libc.malloc_trim(0)
 
 
-def _unknown_model(model: str) -> RequestError:
-    return RequestError(Code.NOT_FOUND, Reason.UNKNOWN_MODEL, f"model {model[:64]!r} is not loaded")
+def _unknown_model(model: str) -> UnknownVersionError:
+    return UnknownVersionError(f"model {model[:64]!r} is not loaded")

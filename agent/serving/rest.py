@@ -1,46 +1,29 @@
-"""Routes of the REST interface: the Open Inference Protocol for everybody, changes for the agent alone."""
+"""Routes of the HTTP interface: two inference protocols, metrics, and the agent's own figures."""
 
 import resource
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
-from edgeferry import __version__
 from edgeferry.agent.serving.errors import RequestError
 from edgeferry.agent.serving.http_message import Request, Response
 from edgeferry.agent.serving.http_server import error_response
-from edgeferry.agent.serving.oip_request import decode_infer
-from edgeferry.agent.serving.oip_response import (
-    HEADER_LENGTH,
-    infer_response,
-    json_response,
-    model_metadata,
-    model_statistics,
-)
-from edgeferry.agent.serving.registry import LoadOrder, Registry
-from edgeferry.wire.codec import Message, WireError, decode
-from edgeferry.wire.desired import STABLE, Name, Version
-from edgeferry.wire.messages import Code, Reason
+from edgeferry.agent.serving.metrics import CONTENT_TYPE, Metrics, QueueFigures
+from edgeferry.agent.serving.oip_response import json_response
+from edgeferry.agent.serving.oip_rest import OipRest, no_route
+from edgeferry.agent.serving.registry import Registry
+from edgeferry.agent.serving.tfs_rest import TfsRest
 
 __all__ = ["RestInterface"]
-
-_EXTENSIONS = ["binary_tensor_data", "model_repository", "statistics"]
-_MAX_TIMEOUT_MS = 3_600_000
-
-
-class _LoadBody(Message, frozen=True):
-    version: Version
-    model: str
-    manifest: str
-    label: Name = STABLE
 
 
 class RestInterface:
     """Answers requests; many threads call ``handle`` at once."""
 
-    def __init__(self, registry: Registry, *, request_timeout_s: float) -> None:
+    def __init__(self, registry: Registry, metrics: Metrics, *, request_timeout_s: float) -> None:
         self._registry = registry
-        self._request_timeout_s = request_timeout_s
+        self._metrics = metrics
+        self._tfs = TfsRest(registry, metrics, request_timeout_s=request_timeout_s)
+        self._oip = OipRest(registry, metrics, request_timeout_s=request_timeout_s)
 
     def handle(self, request: Request) -> Response:
         """Return the answer to ``request``; errors are answers too."""
@@ -53,86 +36,29 @@ class RestInterface:
 
     def _route(self, request: Request) -> Response:
         match request.path:
-            case ("v2", "models", model, "infer"):
-                return self._infer(request, model, "")
-            case ("v2", "models", model, "versions", version, "infer"):
-                return self._infer(request, model, version)
-            case ("v2", "repository", *rest):
-                return self._repository(request, tuple(rest))
-            case ("edgeferry", "stats"):
-                return self._own_stats(request)
+            case (first, *_) if first.lower() == "v1":
+                return self._tfs.handle(request)
+            case ("v2", *_):
+                return self._oip.handle(request)
+            case ("monitoring", "prometheus", "metrics") if request.method == "GET":
+                return Response(200, [self._metrics.tfs_text()], CONTENT_TYPE)
+            case ("metrics",) if request.method == "GET":
+                return Response(200, [self._metrics.own_text(self._queues(), rss_bytes=_rss_bytes())], CONTENT_TYPE)
+            case ("edgeferry", "stats") if request.method == "GET" and request.trusted:
+                return self._own_stats()
             case _:
-                return self._read(request)
+                raise no_route(request)
 
-    def _read(self, request: Request) -> Response:
-        if request.method != "GET":
-            raise _no_route(request)
-        match request.path:
-            case ("v2",):
-                return json_response({"name": "edgeferry", "version": __version__, "extensions": _EXTENSIONS})
-            case ("v2", "health", "live" | "ready"):
-                return Response(200)
-            case ("v2", "models", "stats"):
-                return model_statistics([each for versions in self._registry.models().values() for each in versions])
-            case ("v2", "models", model, *rest):
-                return self._read_model(request, model, tuple(rest))
-            case _:
-                raise _no_route(request)
+    def _queues(self) -> list[QueueFigures]:
+        found = []
+        for name, versions in self._registry.models().items():
+            for served in versions:
+                totals = served.queue.stats.totals
+                depth = served.queue.depth
+                found.append(QueueFigures(name, served.version, depth, totals.succeeded, totals.failed))
+        return found
 
-    def _read_model(self, request: Request, model: str, rest: tuple[str, ...]) -> Response:
-        version, rest = (rest[1], rest[2:]) if len(rest) >= 2 and rest[0] == "versions" else ("", rest)
-        with self._registry.hold(model, version) as served:
-            versions = self._registry.models().get(model, ())
-            match rest:
-                case ():
-                    return model_metadata(served, versions)
-                case ("ready",):
-                    return Response(200)
-                case ("stats",):
-                    return model_statistics([served] if version else versions)
-                case _:
-                    raise _no_route(request)
-
-    def _infer(self, request: Request, model: str, version: str) -> Response:
-        if request.method != "POST":
-            raise _no_route(request)
-        timeout_s = _timeout_s(request.headers, self._request_timeout_s)
-        deadline_s = time.monotonic() + timeout_s
-        header_bytes = _number(request.headers, HEADER_LENGTH)
-        with self._registry.hold(model, version) as served:
-            call = decode_infer(request.body, header_bytes, served.inputs, served.outputs)
-            is_patient = timeout_s >= self._request_timeout_s
-            outputs, durations = served.queue.run(call.inputs, deadline_s, is_patient=is_patient)
-            return infer_response(call, served, outputs, durations)
-
-    def _repository(self, request: Request, rest: tuple[str, ...]) -> Response:
-        match request.method, rest:
-            case "POST", ("index",):
-                return self._index()
-            case "POST", ("models", _, "load" | "unload") if not request.trusted:
-                detail = "models are loaded and unloaded through the agent's own socket only"
-                raise RequestError(Code.PERMISSION_DENIED, Reason.BAD_REQUEST, detail)
-            case "POST", ("models", model, "load"):
-                self._registry.load(_load_order(model, bytes(request.body)))
-                return json_response({})
-            case "POST", ("models", model, "unload"):
-                self._registry.unload(model)
-                return json_response({})
-            case _:
-                raise _no_route(request)
-
-    def _index(self) -> Response:
-        return json_response(
-            [
-                {"name": served.name, "version": str(served.version), "state": "READY", "reason": ""}
-                for versions in self._registry.models().values()
-                for served in versions
-            ]
-        )
-
-    def _own_stats(self, request: Request) -> Response:
-        if request.method != "GET" or not request.trusted:
-            raise _no_route(request)
+    def _own_stats(self) -> Response:
         now_s = time.monotonic()
         models = self._registry.models()
         return json_response(
@@ -145,36 +71,6 @@ class RestInterface:
                 },
             }
         )
-
-
-def _load_order(model: str, body: bytes) -> LoadOrder:
-    try:
-        wanted = decode(_LoadBody, body)
-    except WireError as err:
-        raise RequestError.bad(str(err)) from err
-    order = LoadOrder(model, wanted.version, Path(wanted.model), Path(wanted.manifest), wanted.label)
-    if not (order.path.is_absolute() and order.manifest.is_absolute()):
-        raise RequestError.bad(f"paths {wanted.model!r} and {wanted.manifest!r} have to be absolute")
-    return order
-
-
-def _timeout_s(headers: Mapping[str, str], default_s: float) -> float:
-    timeout_ms = _number(headers, "X-Request-Timeout-Ms")
-    return default_s if timeout_ms is None else min(timeout_ms, _MAX_TIMEOUT_MS) / 1e3
-
-
-def _number(headers: Mapping[str, str], name: str) -> int | None:
-    text = headers.get(name.lower())
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise RequestError.bad(f"header {name}: {text[:40]!r} is not a whole number")
-    return int(text)
-
-
-def _no_route(request: Request) -> RequestError:
-    path = "/".join(request.path)[:200]
-    return RequestError(Code.NOT_FOUND, Reason.UNKNOWN_METHOD, f"there is no {request.method} /{path}")
 
 
 def _rss_bytes() -> int:

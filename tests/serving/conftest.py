@@ -78,12 +78,22 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 10.0) -> None
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    yield from starter(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def serve_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    yield from starter(tmp_path_factory.mktemp("serving"))
+
+
+def starter(folder: Path) -> Iterator[Callable[..., Server]]:
+    """Yield what starts servers in ``folder``; afterwards they are ended."""
     servers: list[Server] = []
 
     def start(**options: Any) -> Server:
-        path = tmp_path / f"{len(servers)}.sock"
-        serving = start_serving(ServingOptions(path, "127.0.0.1:0", **options))
-        servers.append(Server(serving, path, tmp_path / "artifacts"))
+        path = folder / f"{len(servers)}.sock"
+        serving = start_serving(ServingOptions(path, **{"http": "127.0.0.1:0", **options}))
+        servers.append(Server(serving, path, folder / "artifacts"))
         return servers[-1]
 
     yield start

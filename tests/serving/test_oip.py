@@ -227,8 +227,8 @@ X = {"name": "x", "shape": [1, 2], "datatype": "INT8"}
         ({"inputs": [X | {"data": [1, 2]}] * 2}, "input 'x' is given twice or unknown; wanted 'x'"),
         ({"inputs": [X | {"data": [1, 2]}], "outputs": [{"name": "y"}]}, "output 'y' is unknown"),
         (
-            {"inputs": [X | {"data": [1, 2]}], "outputs": [{"name": "scores", "parameters": {"classification": 3}}]},
-            "classification is not supported",
+            {"inputs": [X | {"data": [1, 2]}], "outputs": [{"name": "scores", "parameters": {"classification": 0}}]},
+            "classification is 0, wanted a positive number",
         ),
         ({"inputs": [X | {"parameters": {"binary_data_size": 2}}]}, "binary tensors need 2 bytes, 0 follow"),
         ([], "Expected `object`, got `array`"),
@@ -414,3 +414,69 @@ def test_models_are_changed_through_the_unix_socket_only(server: Server, verb: s
 
     assert answer.status == 403
     assert server.request("GET", "/v2/models/digits/ready").status == 200
+
+
+def load_floats(server: Server, **options: Any) -> Model:
+    return Model.load(server.load(quantized=False, features=2, classes=3, **options) / "model.tflite")
+
+
+def test_half_floats_are_widened_exactly(server: Server) -> None:
+    model = load_floats(server)
+    x = np.array([[0.5, -3.25]], np.float32)  # both formats hold these exactly
+    wanted = model.run({"x": x})["scores"].ravel().tolist()
+    packed = {"FP16": x.astype(np.float16).tobytes(), "BF16": (x.view(np.uint32) >> 16).astype("<u2").tobytes()}
+
+    for datatype, data in packed.items():
+        body, header_bytes = encode_request([TensorBytes("x", datatype, x.shape, data)])
+        headers = {"Inference_Header_Content_Length": str(header_bytes)}
+        answer = server.request("POST", "/v2/models/digits/infer", body, **headers)
+        _, (scores,) = decode_response(
+            answer.body, int(answer.headers["inference-header-content-length"]), max_header_bytes=4096
+        )
+        assert np.frombuffer(scores.data, np.float32).tolist() == wanted
+        as_json = server.infer(inputs=[tensor(x, datatype)]).json()["outputs"][0]
+        assert (as_json["datatype"], as_json["data"]) == ("FP32", wanted)
+
+
+def test_half_floats_are_quantized_for_a_quantized_model(server: Server) -> None:
+    server.load(features=2)
+    x = np.array([[0.5, 0.25]], np.float32)
+
+    answers = [server.infer(inputs=[tensor(x, datatype)]).json()["outputs"] for datatype in ("FP32", "FP16", "BF16")]
+
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_the_best_classes_come_as_text(server: Server) -> None:
+    model = load_floats(server)
+    x = np.array([[0.5, 0.25]], np.float32)
+    scores = model.run({"x": x})["scores"][0]
+    best = np.argsort(-scores)[:2]
+    wanted = [f"{scores[i]:f}:{i}:class-{i}" for i in best]
+
+    def ask(**parameters: object) -> Any:
+        outputs = [{"name": "scores", "parameters": {"classification": 2, **parameters}}]
+        return server.infer(inputs=[tensor(x, "FP32")], outputs=outputs)
+
+    assert ask().json()["outputs"] == [{"name": "scores", "shape": [2], "datatype": "BYTES", "data": wanted}]
+    binary = ask(binary_data=True)
+    assert binary.body.endswith(b"".join(len(t).to_bytes(4, "little") + t.encode() for t in wanted))
+
+
+def test_the_configuration_tells_shapes_and_types(server: Server) -> None:
+    load_floats(server)
+
+    config = server.request("GET", "/v2/models/digits/config").json()
+
+    assert config["platform"] == "tensorflow_tflite"
+    assert config["max_batch_size"] == 0
+    assert config["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [1, 2]}]
+
+
+def test_text_is_no_input_of_any_model(server: Server) -> None:
+    load_floats(server)
+
+    answer = server.infer(inputs=[{"name": "x", "shape": [1, 2], "datatype": "BYTES", "data": ["a", "b"]}])
+
+    assert answer.status == 400
+    assert answer.json() == {"error": "input 'x' is BYTES, wanted FP32 or FP16 or BF16"}

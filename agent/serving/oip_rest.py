@@ -1,0 +1,156 @@
+"""The Open Inference Protocol's REST interface: everything below ``/v2``, and changes for the agent alone."""
+
+import time
+from pathlib import Path
+
+from edgeferry import __version__
+from edgeferry.agent.serving.errors import RequestError
+from edgeferry.agent.serving.http_message import Request, Response
+from edgeferry.agent.serving.invocation import Deadline
+from edgeferry.agent.serving.metrics import Metrics
+from edgeferry.agent.serving.oip_request import decode_infer
+from edgeferry.agent.serving.oip_response import (
+    HEADER_LENGTH,
+    infer_response,
+    json_response,
+    model_config,
+    model_metadata,
+    model_statistics,
+)
+from edgeferry.agent.serving.registry import LoadOrder, Registry, ServedVersion
+from edgeferry.agent.serving.request_headers import deadline_of, number_of
+from edgeferry.agent.serving.stats import Durations
+from edgeferry.wire.codec import Message, WireError, decode
+from edgeferry.wire.desired import STABLE, Name, Version
+from edgeferry.wire.messages import Code, Reason
+
+__all__ = ["EXTENSIONS", "OipRest", "no_route"]
+
+EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics")
+
+
+class _LoadBody(Message, frozen=True):
+    version: Version
+    model: str
+    manifest: str
+    label: Name = STABLE
+
+
+class OipRest:
+    """Answers requests; many threads call ``handle`` at once."""
+
+    def __init__(self, registry: Registry, metrics: Metrics, *, request_timeout_s: float) -> None:
+        self._registry = registry
+        self._metrics = metrics
+        self._request_timeout_s = request_timeout_s
+
+    def handle(self, request: Request) -> Response:
+        """Return the answer to ``request``.
+
+        Raises:
+            RequestError: It is refused.
+        """
+        match request.path:
+            case ("v2", "models", model, "infer"):
+                return self._infer(request, model, "")
+            case ("v2", "models", model, "versions", version, "infer"):
+                return self._infer(request, model, version)
+            case ("v2", "repository", *rest):
+                return self._repository(request, tuple(rest))
+            case _:
+                return self._read(request)
+
+    def _read(self, request: Request) -> Response:
+        if request.method != "GET":
+            raise no_route(request)
+        match request.path:
+            case ("v2",):
+                return json_response({"name": "edgeferry", "version": __version__, "extensions": EXTENSIONS})
+            case ("v2", "health", "live" | "ready"):
+                return Response(200)
+            case ("v2", "models", "stats"):
+                return model_statistics([each for versions in self._registry.models().values() for each in versions])
+            case ("v2", "models", model, *rest):
+                return self._read_model(request, model, tuple(rest))
+            case _:
+                raise no_route(request)
+
+    def _read_model(self, request: Request, model: str, rest: tuple[str, ...]) -> Response:
+        version, rest = (rest[1], rest[2:]) if len(rest) >= 2 and rest[0] == "versions" else ("", rest)
+        with self._registry.hold(model, version) as served:
+            versions = self._registry.models().get(model, ())
+            match rest:
+                case ():
+                    return model_metadata(served, versions)
+                case ("ready",):
+                    return Response(200)
+                case ("config",):
+                    return model_config(served)
+                case ("stats",):
+                    return model_statistics([served] if version else versions)
+                case _:
+                    raise no_route(request)
+
+    def _infer(self, request: Request, model: str, version: str) -> Response:
+        if request.method != "POST":
+            raise no_route(request)
+        began_s = time.monotonic()
+        deadline = deadline_of(request.headers, self._request_timeout_s)
+        with self._registry.hold(model, version) as served:
+            try:
+                response, durations = _run(request, served, deadline)
+            except RequestError as err:
+                self._metrics.refused(served.name, err.code)
+                raise
+            latency_s = time.monotonic() - began_s
+            self._metrics.answered(served.name, "infer", "REST", latency_s=latency_s, invoke_s=durations.invoke_s)
+            return response
+
+    def _repository(self, request: Request, rest: tuple[str, ...]) -> Response:
+        match request.method, rest:
+            case "POST", ("index",):
+                return self._index()
+            case "POST", ("models", _, "load" | "unload") if not request.trusted:
+                detail = "models are loaded and unloaded through the agent's own socket only"
+                raise RequestError(Code.PERMISSION_DENIED, Reason.BAD_REQUEST, detail)
+            case "POST", ("models", model, "load"):
+                self._registry.load(_load_order(model, bytes(request.body)))
+                return json_response({})
+            case "POST", ("models", model, "unload"):
+                self._registry.unload(model)
+                return json_response({})
+            case _:
+                raise no_route(request)
+
+    def _index(self) -> Response:
+        return json_response(
+            [
+                {"name": served.name, "version": str(served.version), "state": "READY", "reason": ""}
+                for versions in self._registry.models().values()
+                for served in versions
+            ]
+        )
+
+
+def _run(request: Request, served: ServedVersion, deadline: Deadline) -> tuple[Response, Durations]:
+    header_bytes = number_of(request.headers, HEADER_LENGTH)
+    call = decode_infer(request.body, header_bytes, served.inputs, served.outputs)
+    outputs, durations = served.queue.run(call.inputs, deadline.at_s, is_patient=deadline.is_patient)
+    return infer_response(call, served, outputs, durations), durations
+
+
+def _load_order(model: str, body: bytes) -> LoadOrder:
+    try:
+        wanted = decode(_LoadBody, body)
+    except WireError as err:
+        raise RequestError.bad(str(err)) from err
+    path, manifest = Path(wanted.model), Path(wanted.manifest)
+    if not (path.is_absolute() and manifest.is_absolute()):
+        raise RequestError.bad(f"paths {wanted.model!r} and {wanted.manifest!r} have to be absolute")
+    return LoadOrder(model, wanted.version, path, manifest, wanted.label)
+
+
+def no_route(request: Request) -> RequestError:
+    """Return the error for a path or a method that is not served."""
+    path = "/".join(request.path)[:200]
+    return RequestError(Code.NOT_FOUND, Reason.UNKNOWN_METHOD, f"there is no {request.method} /{path}")
