@@ -1,5 +1,6 @@
 """``edgeferry-agent``: the commands of a device."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -72,6 +73,46 @@ def run(config_path: Path, *, verbose: bool) -> None:
     from edgeferry.agent.config import load_config  # noqa: PLC0415
 
     run_agent(load_config(config_path))
+
+
+@main.command()
+@click.option("--models", required=True, type=click.Path(path_type=Path), help="Folder of NAME/VERSION/model.tflite.")
+@click.option("--http", default="127.0.0.1:8501", show_default=True, help="HOST:PORT for REST.")
+@click.option("--grpc", default="", help="HOST:PORT for gRPC, such as 127.0.0.1:8500; needs edgeferry[grpc].")
+@click.option("--all-versions", is_flag=True, help="Load every version, not only the latest of each model.")
+@click.option("--threads", default=1, type=click.IntRange(1, 64), show_default=True, help="Of each interpreter.")
+@click.option("--tls-certificate", type=click.Path(path_type=Path), help="PEM file; for other machines to connect.")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="PEM file of the certificate's key.")
+@click.option("--token-file", type=click.Path(path_type=Path), help="File with the token that clients have to show.")
+def serve(
+    *,
+    models: Path,
+    http: str,
+    grpc: str,
+    threads: int,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
+    token_file: Path | None,
+    all_versions: bool,
+) -> None:
+    """Serve a folder of models without a fleet: TensorFlow Serving's REST and the Open Inference Protocol.
+
+    Example: edgeferry-agent serve --models models --http 127.0.0.1:8501 --grpc 127.0.0.1:8500
+    """
+    from edgeferry.agent.serving.command import ServingOptions, child_environment  # noqa: PLC0415 - keeps --help fast
+
+    options = ServingOptions(
+        http=http,
+        threads=threads,
+        grpc=grpc or None,
+        models=models,
+        all_versions=all_versions,
+        tls_certificate=tls_certificate,
+        tls_key=tls_key,
+        token_file=token_file,
+    )
+    command = options.command()
+    os.execve(command[0], command, child_environment())  # noqa: S606 - it becomes the serving process
 
 
 def _read_token(token_file: str) -> str:

@@ -15,6 +15,7 @@ __all__ = ["TRIAL_RUNS", "TRIAL_RUNS_S", "ServingOptions", "TrialOptions", "chil
 TRIAL_RUNS = 20
 TRIAL_RUNS_S = 2.0
 
+_OPTIONAL = ("socket", "http", "blackbox", "grpc", "models", "tls_certificate", "tls_key", "token_file")
 _INHERITED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ")
 
 
@@ -37,18 +38,23 @@ class ServingOptions:
     """What the serving process is told.
 
     Attributes:
-        socket: Path of the Unix socket; what comes through it may load and unload models.
-        http: HOST:PORT for everybody on this machine; None for no such listener.
+        socket: Path of the Unix socket; what comes through it may load and unload models. None for no such listener.
+        http: HOST:PORT for everybody; None for no such listener.
         threads: Of each interpreter.
         blackbox: File that tells the supervisor which model is being run; None for none.
         parent_pid: Process whose end ends this one; 0 for none.
         queue: Requests that may wait for each version of a model.
         body_limit_bytes: Of one request.
         request_timeout_s: For requests that name no deadline of their own.
-        allow_remote: Listen beyond the loopback address, without encryption and without a token.
+        grpc: HOST:PORT for gRPC; None for no such listener.
+        models: Folder of models to load at the start; None for none.
+        all_versions: Load every version in there, not only the latest of each model.
+        tls_certificate: PEM file for both network listeners; with key and token other machines may connect.
+        tls_key: PEM file of its private key.
+        token_file: File with the token that clients have to show.
     """
 
-    socket: Path
+    socket: Path | None = None
     http: str | None = None
     threads: int = 1
     blackbox: Path | None = None
@@ -56,34 +62,48 @@ class ServingOptions:
     queue: int = 64
     body_limit_bytes: int = 64 * 1024 * 1024
     request_timeout_s: float = 30.0
-    allow_remote: bool = False
+    grpc: str | None = None
+    models: Path | None = None
+    all_versions: bool = False
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    token_file: Path | None = None
 
     def command(self) -> list[str]:
         """Return the command line that says the same."""
-        command = [*_python(""), "--socket", str(self.socket), "--threads", str(self.threads)]
+        command = [*_python(""), "--threads", str(self.threads)]
         command += ["--parent-pid", str(self.parent_pid), "--queue", str(self.queue)]
         command += ["--body-limit-bytes", str(self.body_limit_bytes)]
         command += ["--request-timeout-s", str(self.request_timeout_s)]
-        if self.http:
-            command += ["--http", self.http]
-        if self.blackbox:
-            command += ["--blackbox", str(self.blackbox)]
-        return [*command, "--allow-remote"] if self.allow_remote else command
+        for name in _OPTIONAL:
+            value = getattr(self, name)
+            command += [f"--{name.replace('_', '-')}", str(value)] if value else []
+        return [*command, "--all-versions"] if self.all_versions else command
 
     @classmethod
     def parse(cls, arguments: list[str]) -> "ServingOptions":
         """Return what ``arguments`` say; a wrong one ends the process with a usage message and 2."""
-        parser = _parser("edgeferry.agent.serving", "Serve models over the Open Inference Protocol.")
-        parser.add_argument("--socket", type=Path, required=True, help="path of the Unix socket")
-        parser.add_argument("--http", metavar="HOST:PORT", help="listen here as well")
+        parser = _parser(
+            "edgeferry.agent.serving", "Serve models: TensorFlow Serving's and the Open Inference Protocol."
+        )
+        parser.add_argument("--socket", type=Path, help="path of the Unix socket")
+        parser.add_argument("--http", metavar="HOST:PORT", help="listen here")
+        parser.add_argument("--grpc", metavar="HOST:PORT", help="listen here for gRPC")
+        parser.add_argument("--models", type=Path, metavar="DIR", help="load NAME/VERSION/model.tflite from here")
+        parser.add_argument("--all-versions", action="store_true", help="of each model, not only the latest")
+        parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="with key and token: for the network")
+        parser.add_argument("--tls-key", type=Path, metavar="PEM", help="the certificate's private key")
+        parser.add_argument("--token-file", type=Path, metavar="FILE", help="what clients have to show")
         parser.add_argument("--threads", type=_positive, help="of each interpreter")
         parser.add_argument("--blackbox", type=Path, help="where to note which model is being run")
         parser.add_argument("--parent-pid", type=int, help="end when this process ends")
         parser.add_argument("--queue", type=_positive, help="requests waiting for each version")
         parser.add_argument("--body-limit-bytes", type=_positive)
         parser.add_argument("--request-timeout-s", type=float)
-        parser.add_argument("--allow-remote", action="store_true", help="listen beyond loopback, unprotected")
-        return cls(**vars(parser.parse_args(arguments)))
+        options = cls(**vars(parser.parse_args(arguments)))
+        if not (options.socket or options.http or options.grpc):
+            parser.error("nowhere to listen: say --socket, --http or --grpc")
+        return options
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """One client's connection: reads requests and writes answers, every step with a deadline."""
 
 import socket
+import ssl
 import time
 from dataclasses import dataclass
 
@@ -37,10 +38,25 @@ class Limits:
 class Connection:
     """A client's connection; owned by the thread that serves it, but anybody may ``abort`` it."""
 
-    def __init__(self, sock: socket.socket, limits: Limits) -> None:
+    def __init__(self, sock: socket.socket, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
         self._socket = sock
         self._limits = limits
+        self._tls = tls
         self._buffer = bytearray()
+
+    def start(self) -> None:
+        """Agree with the client on the encryption, where there is one.
+
+        Raises:
+            OSError: They do not agree, or not in time.
+        """
+        if not self._tls:
+            return
+        self._socket.settimeout(self._limits.header_timeout_s)
+        self._socket = self._tls.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
+        deadline = time.monotonic() + self._limits.header_timeout_s
+        self._set_timeout(deadline)
+        self._socket.do_handshake()
 
     def read_head(self) -> Head | None:
         """Return the next request's head, or None when the client has gone or said nothing for too long.
@@ -104,6 +120,9 @@ class Connection:
         """
         deadline = time.monotonic() + self._limits.body_timeout_s
         parts = [encode_head(response, keep_alive=keep_alive), *response.body]
+        if isinstance(self._socket, ssl.SSLSocket):  # it has no sendmsg()
+            self._send(b"".join(parts), deadline)
+            return
         self._set_timeout(deadline)
         sent = self._socket.sendmsg(parts)
         if sent < sum(len(part) for part in parts):
@@ -122,7 +141,7 @@ class Connection:
     def abort(self) -> None:
         """End the connection from another thread; the owner sees it as the client's end."""
         try:
-            self._socket.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # TLS's own is not for another thread
         except OSError:
             return  # it has ended already
 
@@ -139,8 +158,10 @@ class Connection:
         return self._socket.recv_into(view)
 
     def _send(self, data: bytes | memoryview, deadline: float) -> None:
-        self._set_timeout(deadline)
-        self._socket.sendall(data)
+        view = memoryview(data)
+        while view:  # sendall() over TLS would begin its time-out anew with every piece
+            self._set_timeout(deadline)
+            view = view[self._socket.send(view[:_CHUNK_BYTES]) :]
 
     def _set_timeout(self, deadline: float) -> None:
         remaining = deadline - time.monotonic()

@@ -38,6 +38,7 @@ class Head:
         keep_alive: Whether the client wants to go on with this connection.
         content_length: Size of the body that follows, in bytes.
         expects_continue: Whether the client waits for a word before it sends the body.
+        encoding: How the body is compressed, in lower case; empty when it is not.
     """
 
     method: str
@@ -47,6 +48,7 @@ class Head:
     keep_alive: bool
     content_length: int
     expects_continue: bool
+    encoding: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ def parse_head(data: bytes) -> Head:
         keep_alive="close" not in connection if minor == "1" else "keep-alive" in connection,
         content_length=_content_length(headers),
         expects_continue=headers.get("expect", "").lower() == "100-continue",
+        encoding=headers.get("content-encoding", "").lower().replace("identity", ""),
     )
 
 

@@ -9,12 +9,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 from edgeferry.agent.serving.connection import Connection, Limits
+from edgeferry.agent.serving.errors import RequestError
+from edgeferry.agent.serving.guard import Guard
 from edgeferry.agent.serving.http_message import Head, HttpError, Request, Response
+from edgeferry.agent.serving.inflating import inflate
 
 __all__ = ["HttpServer", "Listener", "error_response"]
 
@@ -29,15 +32,19 @@ class Listener:
 
     Attributes:
         trusted: Whether what comes through it may change what is served.
+        guard: Encryption and token of everybody else.
     """
 
     socket: socket.socket
     trusted: bool
+    guard: Guard = field(default_factory=Guard)
 
 
 def error_response(status: int, detail: str, **more: str) -> Response:
     """Return an error as every protocol of ours spells it: ``{"error": ...}``."""
     headers = {"Retry-After": str(_RETRY_AFTER_S)} if status in {429, 503} else {}
+    if status == 401:
+        headers = {"WWW-Authenticate": "Bearer"}  # RFC 9110, 15.5.2
     return Response(status, [msgspec.json.encode({"error": detail, **more})], headers=headers)
 
 
@@ -79,6 +86,7 @@ class HttpServer:
         return len(connections)
 
     def _accept(self, listener: Listener) -> None:
+        tls = listener.guard.tls_context()
         while not self._stopping.is_set():
             try:
                 sock, _ = listener.socket.accept()
@@ -90,10 +98,9 @@ class HttpServer:
                 continue
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._admit(sock, listener)
+            self._admit(Connection(sock, self._limits, tls), listener)
 
-    def _admit(self, sock: socket.socket, listener: Listener) -> None:
-        connection = Connection(sock, self._limits)
+    def _admit(self, connection: Connection, listener: Listener) -> None:
         with self._lock:
             admitted = len(self._silent_since) < self._limits.connections or self._drop_most_silent()
             if admitted:
@@ -101,7 +108,7 @@ class HttpServer:
         if not admitted:
             self._refuse(connection)
             return
-        threading.Thread(target=self._serve, args=(connection, listener.trusted), name="client", daemon=True).start()
+        threading.Thread(target=self._serve, args=(connection, listener), name="client", daemon=True).start()
 
     def _drop_most_silent(self) -> bool:
         connection, since = min(self._silent_since.items(), key=lambda item: item[1])
@@ -118,9 +125,10 @@ class HttpServer:
             logger.debug("a refused client went before its answer: %s", err)
         connection.close()
 
-    def _serve(self, connection: Connection, trusted: bool) -> None:
+    def _serve(self, connection: Connection, listener: Listener) -> None:
         try:
-            while self._serve_one(connection, trusted=trusted):
+            connection.start()
+            while self._serve_one(connection, listener):
                 pass
         except HttpError as err:
             self._end_with(connection, error_response(err.status, str(err)))
@@ -131,22 +139,36 @@ class HttpServer:
                 self._silent_since.pop(connection, None)
             connection.close()
 
-    def _serve_one(self, connection: Connection, *, trusted: bool) -> bool:
+    def _serve_one(self, connection: Connection, listener: Listener) -> bool:
         head = connection.read_head()
         if head is None:
             return False
-        self._reserve(head.content_length)
+        _authorize(head, listener.guard)
+        reserved = self._reserve(head.content_length, 0)
         try:
             body = connection.read_body(head)
+            if head.encoding:
+                body, unpacked = self._inflate(head, body)
+                reserved += unpacked
             if not self._set_busy(connection, busy=True):
                 return False  # chosen to make room for another client; its answer would reach nobody
-            response = self._answer(head, body, trusted=trusted)
+            response = self._answer(head, body, trusted=listener.trusted)
             keep_alive = head.keep_alive and not self._stopping.is_set()
             connection.write(response, keep_alive=keep_alive)
         finally:
-            with self._lock:
-                self._body_bytes -= head.content_length
+            self._release(reserved)
         return keep_alive and self._set_busy(connection, busy=False)
+
+    def _inflate(self, head: Head, packed: bytearray) -> tuple[bytearray, int]:
+        body = bytearray()
+        try:
+            for piece in inflate(packed, head.encoding):
+                self._reserve(len(piece), len(body))
+                body += piece
+        except HttpError:
+            self._release(len(body))
+            raise
+        return body, len(body)
 
     def _answer(self, head: Head, body: bytearray, *, trusted: bool) -> Response:
         request = Request(head.method, head.target, head.path, head.headers, body, trusted)
@@ -156,13 +178,18 @@ class HttpServer:
             logger.exception("%s /%s failed", head.method, "/".join(head.path)[:200])
             return error_response(500, "internal error; see the log of the serving process")
 
-    def _reserve(self, size: int) -> None:
-        if size > self._limits.body_bytes:
-            raise HttpError(413, f"the body has {size} bytes, allowed are {self._limits.body_bytes}")
+    def _reserve(self, size: int, so_far: int) -> int:
+        if so_far + size > self._limits.body_bytes:
+            raise HttpError(413, f"the body has {so_far + size} bytes, allowed are {self._limits.body_bytes}")
         with self._lock:
             if self._body_bytes + size > self._limits.bodies_bytes:
                 raise HttpError(503, "too many large requests at the same time")
             self._body_bytes += size
+        return size
+
+    def _release(self, size: int) -> None:
+        with self._lock:
+            self._body_bytes -= size
 
     def _set_busy(self, connection: Connection, *, busy: bool) -> bool:
         with self._lock:
@@ -178,3 +205,11 @@ class HttpServer:
             logger.debug("a client went before its answer: %s", err)
             return
         connection.linger()
+
+
+def _authorize(head: Head, guard: Guard) -> None:
+    # Before the body: a stranger shall not make us take megabytes.
+    try:
+        guard.check(head.headers.get("authorization", ""))
+    except RequestError as err:
+        raise HttpError(err.status, str(err)) from err

@@ -4,8 +4,9 @@ import ipaddress
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
-__all__ = ["ListenError", "listen_tcp", "listen_unix"]
+__all__ = ["ListenError", "listen_tcp", "listen_unix", "resolve"]
 
 _BACKLOG = 512
 
@@ -53,25 +54,13 @@ def listen_tcp(address: str, *, allow_remote: bool) -> socket.socket:
 
     Args:
         address: HOST:PORT; the port 0 lets the system choose. An IPv6 host stands in brackets.
-        allow_remote: Whether other machines may connect: there is neither encryption nor a token.
+        allow_remote: Whether other machines may connect.
 
     Raises:
         ListenError: The address is malformed, taken, or open to other machines without leave.
     """
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise ListenError(f"{address!r} is not HOST:PORT, such as 127.0.0.1:8501")
-    try:
-        family, kind, protocol, _, target = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
-    except OSError as err:
-        raise ListenError(f"{address!r} cannot be listened on: {err}") from err
-    if not (allow_remote or ipaddress.ip_address(target[0]).is_loopback):
-        raise ListenError(
-            f"{address} is open to other machines, without encryption and without a token; "
-            "listen on 127.0.0.1, or say --allow-remote when the network itself keeps strangers out"
-        )
-    listener = socket.socket(family, kind, protocol)
+    family, target = resolve(address, allow_remote=allow_remote)
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(target)
@@ -80,3 +69,25 @@ def listen_tcp(address: str, *, allow_remote: bool) -> socket.socket:
         listener.close()
         raise ListenError(f"cannot listen on {address}: {err.strerror or err}; is another process there?") from err
     return listener
+
+
+def resolve(address: str, *, allow_remote: bool) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+    """Return family and address of a place to listen at.
+
+    Raises:
+        ListenError: The address is malformed, or open to other machines without leave.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ListenError(f"{address!r} is not HOST:PORT, such as 127.0.0.1:8501")
+    try:
+        family, _, _, _, target = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+    except OSError as err:
+        raise ListenError(f"{address!r} cannot be listened on: {err}") from err
+    if not (allow_remote or ipaddress.ip_address(target[0]).is_loopback):
+        raise ListenError(
+            f"{address} is open to other machines, without encryption and without a token; listen on 127.0.0.1, "
+            "or give a certificate, its key and a token: --tls-certificate, --tls-key and --token-file"
+        )
+    return family, target

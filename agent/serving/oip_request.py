@@ -24,15 +24,7 @@ from edgeferry.wire.codec import WireError
 from edgeferry.wire.desired import TensorSpec
 from edgeferry.wire.tensors import InferRequest, InputTensor, RequestedOutput, split_body
 
-__all__ = [
-    "InferCall",
-    "WantedOutput",
-    "check_input",
-    "decode_infer",
-    "quantized_input",
-    "tensor_from_bytes",
-    "wanted_outputs",
-]
+__all__ = ["InferCall", "Source", "WantedOutput", "assemble_call", "decode_infer", "tensor_from_bytes"]
 
 _MAX_ODD_JSON_BYTES = 8 * 1024 * 1024  # of JSON with NaN, which takes far more memory to parse
 _REAL = ("FP32", "FP16", "BF16")
@@ -40,7 +32,8 @@ _WIDENED = {"FP32": ("FP16", "BF16")}
 _BINARY = "binary_data"
 _BINARY_DEFAULT = "binary_data_output"
 
-_Source = memoryview | bytes | list[Any] | None  # binary, JSON text, or lists from the standard library's parser
+# Binary, JSON text, lists from the standard library's parser, or flat numbers of the datatype.
+Source = memoryview | bytes | list[Any] | NDArray[Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +83,23 @@ def decode_infer(
     if header_bytes == 0:
         return _raw_call(body, inputs, outputs)
     request, sources = _parse(body, len(body) if header_bytes is None else header_bytes)
+    return assemble_call(request, sources, inputs, outputs)
+
+
+def assemble_call(
+    request: InferRequest, sources: Sequence[Source], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> InferCall:
+    """Return what ``request`` asks for.
+
+    Args:
+        request: Its header.
+        sources: Where the data of each of its inputs is.
+        inputs: What the model takes.
+        outputs: What it gives.
+
+    Raises:
+        RequestError: It is not what the model takes.
+    """
     specs = {spec.name: spec for spec in inputs}
     tensors: dict[str, NDArray[Any]] = {}
     is_real = False
@@ -99,12 +109,12 @@ def decode_infer(
             raise RequestError.bad(f"input {tensor.name[:64]!r} is given twice or unknown; wanted {_names(inputs)}")
         array = _tensor(tensor, source, spec)
         if is_quantized(spec) and tensor.datatype != spec.datatype:
-            array = quantized_input(array, spec)
+            array = _quantized(array, spec)
             is_real = True
         tensors[tensor.name] = array
     if len(tensors) != len(specs):
         raise RequestError.bad(f"got inputs {', '.join(tensors) or 'none'}; wanted {_names(inputs)}")
-    return InferCall(request.id, tensors, wanted_outputs(request, outputs), is_real)
+    return InferCall(request.id, tensors, _wanted_outputs(request, outputs), is_real)
 
 
 def _raw_call(body: bytearray, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> InferCall:
@@ -122,7 +132,7 @@ def _raw_call(body: bytearray, inputs: Sequence[TensorSpec], outputs: Sequence[T
     return InferCall("", tensors, [WantedOutput(output, is_binary=False) for output in outputs], is_real=False)
 
 
-def _parse(body: bytearray, header_bytes: int) -> tuple[InferRequest, Sequence[_Source]]:
+def _parse(body: bytearray, header_bytes: int) -> tuple[InferRequest, Sequence[Source]]:
     try:
         request, binaries = split_body(memoryview(body), header_bytes, max_header_bytes=len(body))
     except WireError as err:
@@ -134,13 +144,13 @@ def _parse(body: bytearray, header_bytes: int) -> tuple[InferRequest, Sequence[_
     return request, sources
 
 
-def _source(tensor: InputTensor, binary: memoryview | None) -> _Source:
+def _source(tensor: InputTensor, binary: memoryview | None) -> Source:
     if binary is not None:
         return binary
     return None if isinstance(tensor.data, msgspec.UnsetType) else bytes(tensor.data)
 
 
-def _parse_odd_json(body: bytearray, header_bytes: int) -> tuple[InferRequest, Sequence[_Source]]:
+def _parse_odd_json(body: bytearray, header_bytes: int) -> tuple[InferRequest, Sequence[Source]]:
     if header_bytes != len(body) or len(body) > _MAX_ODD_JSON_BYTES:
         raise RequestError.bad(
             f"NaN and Infinity are taken in plain JSON of at most {_MAX_ODD_JSON_BYTES} bytes, or as binary data"
@@ -153,9 +163,11 @@ def _parse_odd_json(body: bytearray, header_bytes: int) -> tuple[InferRequest, S
         raise RequestError.bad(f"InferRequest: {err}") from err
 
 
-def _tensor(tensor: InputTensor, source: _Source, spec: TensorSpec) -> NDArray[Any]:
-    check_input(tensor.datatype, tensor.shape, spec)
+def _tensor(tensor: InputTensor, source: Source, spec: TensorSpec) -> NDArray[Any]:
+    _check_input(tensor.datatype, tensor.shape, spec)
     match source:
+        case np.ndarray():
+            return _widened(source, spec).reshape(tensor.shape)
         case memoryview():
             return _widened(tensor_from_bytes(source, tensor.datatype), spec).reshape(tensor.shape)
         case None:
@@ -172,12 +184,7 @@ def _widened(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     return array.astype(np.float32) if array.dtype == np.float16 and spec.datatype != "FP16" else array
 
 
-def check_input(datatype: str, shape: tuple[int, ...], spec: TensorSpec) -> None:
-    """Do nothing when a tensor of this datatype and shape can be taken for ``spec``.
-
-    Raises:
-        RequestError: It cannot.
-    """
+def _check_input(datatype: str, shape: tuple[int, ...], spec: TensorSpec) -> None:
     takes = (spec.datatype, *(_REAL if is_quantized(spec) else _WIDENED.get(spec.datatype, ())))
     if datatype not in takes:
         raise RequestError.bad(f"input {spec.name!r} is {datatype[:16]}, wanted {' or '.join(takes)}")
@@ -196,24 +203,14 @@ def tensor_from_bytes(data: bytes | bytearray | memoryview, datatype: str) -> ND
     return np.frombuffer(data, dtype)
 
 
-def quantized_input(real: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
-    """Return real numbers in the datatype of the model.
-
-    Raises:
-        RequestError: One is NaN.
-    """
+def _quantized(real: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     try:
         return quantize(real, spec)
     except ValueError as err:
         raise RequestError.bad(str(err)) from err
 
 
-def wanted_outputs(request: InferRequest, outputs: Sequence[TensorSpec]) -> Sequence[WantedOutput]:
-    """Return the outputs that ``request`` asks for, or all of them.
-
-    Raises:
-        RequestError: One is unknown, or wants something odd.
-    """
+def _wanted_outputs(request: InferRequest, outputs: Sequence[TensorSpec]) -> Sequence[WantedOutput]:
     binary = request.parameters.get(_BINARY_DEFAULT) is True
     if not request.outputs:
         return [WantedOutput(spec, binary) for spec in outputs]

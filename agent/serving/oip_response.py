@@ -1,6 +1,7 @@
 """Answers of the Open Inference Protocol: inference results, metadata and statistics."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgeferry.agent.serving.http_message import Response
 from edgeferry.agent.serving.oip_classes import best_classes, bytes_tensor
-from edgeferry.agent.serving.oip_request import InferCall
+from edgeferry.agent.serving.oip_request import InferCall, WantedOutput
 from edgeferry.agent.serving.queue import Tensors
 from edgeferry.agent.serving.registry import ServedVersion
 from edgeferry.agent.serving.request_headers import server_timing
@@ -23,18 +24,27 @@ from edgeferry.wire.tensors import BINARY_SIZE, InferResponse, OutputTensor
 __all__ = [
     "HEADER_LENGTH",
     "PLATFORM",
-    "client_output",
+    "EncodedOutput",
+    "encode_output",
     "infer_response",
     "json_response",
     "model_config",
     "model_metadata",
     "model_statistics",
-    "output_bytes",
     "statistics_of",
 ]
 
 PLATFORM = "tensorflow_tflite"
 HEADER_LENGTH = "Inference-Header-Content-Length"
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedOutput:
+    """An output as it travels, in JSON or as binary data."""
+
+    shape: tuple[int, ...]
+    datatype: str
+    data: bytes | memoryview
 
 
 def json_response(value: object) -> Response:
@@ -47,19 +57,14 @@ def infer_response(call: InferCall, served: ServedVersion, outputs: Tensors, dur
     tensors: list[OutputTensor] = []
     binaries: list[bytes | memoryview] = []
     for wanted in call.outputs:
-        array, datatype = client_output(outputs[wanted.spec.name], wanted.spec, is_real=call.is_real)
-        shape = array.shape
-        if wanted.classes:
-            texts = best_classes(array, wanted.classes, served.class_labels)
-            data: bytes | memoryview = bytes_tensor(texts, is_binary=wanted.is_binary)
-            shape, datatype = (len(texts),), "BYTES"
-        else:
-            data = output_bytes(array) if wanted.is_binary else tensor_to_json(array)
+        output = encode_output(call, wanted, outputs[wanted.spec.name], served.class_labels)
         if wanted.is_binary:
-            tensors.append(OutputTensor(wanted.spec.name, shape, datatype, {BINARY_SIZE: len(data)}))
-            binaries.append(data)
+            size = {BINARY_SIZE: len(output.data)}
+            tensors.append(OutputTensor(wanted.spec.name, output.shape, output.datatype, size))
+            binaries.append(output.data)
         else:
-            tensors.append(OutputTensor(wanted.spec.name, shape, datatype, data=msgspec.Raw(data)))
+            data = msgspec.Raw(output.data)
+            tensors.append(OutputTensor(wanted.spec.name, output.shape, output.datatype, data=data))
     header = encode(InferResponse(served.name, str(served.version), tuple(tensors), id=call.id))
     timing = server_timing(durations)
     if not binaries:
@@ -68,16 +73,26 @@ def infer_response(call: InferCall, served: ServedVersion, outputs: Tensors, dur
     return Response(200, [header, *binaries], "application/octet-stream", headers)
 
 
-def output_bytes(array: NDArray[Any]) -> memoryview:
-    """Return the bytes of a tensor, little-endian and row-major, without a copy where it lies so already."""
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+def encode_output(
+    call: InferCall, wanted: WantedOutput, array: NDArray[Any], class_labels: Sequence[str]
+) -> EncodedOutput:
+    """Return an output as ``call`` wants it: raw, real, or its best classes; as JSON or as binary data.
 
-
-def client_output(array: NDArray[Any], spec: TensorSpec, *, is_real: bool) -> tuple[NDArray[Any], str]:
-    """Return an output and its datatype: FP32 where it is quantized and real numbers are wanted."""
-    if is_real and is_quantized(spec):
-        return dequantize(array, spec), "FP32"
-    return array, spec.datatype
+    Args:
+        call: The request.
+        wanted: One of its outputs.
+        array: What the model gave.
+        class_labels: Of the model's classes, if it has any.
+    """
+    spec = wanted.spec
+    is_real = call.is_real and is_quantized(spec)
+    found, datatype = (dequantize(array, spec), "FP32") if is_real else (array, spec.datatype)
+    if wanted.classes:
+        texts = best_classes(found, wanted.classes, class_labels)
+        return EncodedOutput((len(texts),), "BYTES", bytes_tensor(texts, is_binary=wanted.is_binary))
+    # Little-endian and row-major, without a copy where it lies so already.
+    data = np.ascontiguousarray(found).reshape(-1).view(np.uint8).data if wanted.is_binary else tensor_to_json(found)
+    return EncodedOutput(found.shape, datatype, data)
 
 
 def model_metadata(served: ServedVersion, versions: Sequence[ServedVersion]) -> Response:

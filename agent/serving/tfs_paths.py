@@ -85,4 +85,5 @@ def parse_path(http_method: str, path: str) -> TfsRoute:
 def _spec(name: str, version: str | None, label: str | None) -> ModelSpec:
     if version and (len(version) > 19 or int(version) > _MAX_VERSION):
         raise RequestError.bad(f"Failed to convert version: {version[:256]} to numeric.")
-    return ModelSpec(unquote(name), int(version) if version else None, unquote(label or ""))
+    number = int(version or 0) or None  # OpenVINO's client says 0 for no version
+    return ModelSpec(unquote(name), number, unquote(label or ""))

@@ -119,7 +119,22 @@ def test_an_address_that_cannot_be_used_is_a_configuration_error(
 
 OPTIONS: list[Callable[[Path], ServingOptions]] = [
     ServingOptions,
-    lambda path: ServingOptions(path, "127.0.0.1:1", 3, path / "b", 7, 8, 9, 1.5, allow_remote=True),
+    lambda path: ServingOptions(
+        path,
+        "127.0.0.1:1",
+        3,
+        path / "b",
+        7,
+        8,
+        9,
+        1.5,
+        "[::1]:2",
+        path / "m",
+        True,
+        path / "c",
+        path / "k",
+        path / "t",
+    ),
 ]
 
 
