@@ -12,6 +12,9 @@ PURE := wire/*,agent/effects.py,agent/events.py,agent/lifecycle.py,agent/refresh
 
 .PHONY: demo test check acceptance soak wheel clean mosquitto
 
+# The same in the serving process.
+SERVING_PURE := agent/serving/inflating.py,agent/serving/nested_json.py,agent/serving/oip_classes.py,agent/serving/protobuf.py,agent/serving/protos.py,agent/serving/signatures.py,agent/serving/tfs_examples.py,agent/serving/tfs_json.py,agent/serving/tfs_paths.py,agent/serving/tfs_predict.py,agent/serving/tfs_tensors.py
+
 demo: $(VENV)/.ready ## set up, then go the whole way: train, convert, push, pull, prove, infer, roll back
 	$(BIN)/edgeferry demo
 
@@ -19,7 +22,7 @@ test: $(VENV)/.ready mosquitto ## set up, run every test that takes seconds, and
 	rm -f .coverage .coverage.*
 	$(PYTEST) -m "not acceptance and not soak" --cov=edgeferry --cov-branch --cov-report=
 	$(BIN)/coverage report --skip-covered --skip-empty --fail-under=90
-	$(BIN)/coverage report --include="$(PURE)" --fail-under=100
+	$(BIN)/coverage report --include="$(PURE),$(SERVING_PURE)" --fail-under=100
 
 check: $(VENV)/.ready ## lint, format, types and import rules
 	$(BIN)/ruff check .
@@ -46,5 +49,5 @@ $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "edgeferry needs Python 3.11 to 3.13, found $$($(PYTHON) --version); try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 78; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[agent,host,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[agent,grpc,host,dev]"
 	touch $@

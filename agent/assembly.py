@@ -28,6 +28,7 @@ from edgeferry.agent.lanes import Lane
 from edgeferry.agent.logs import keep_log_lines
 from edgeferry.agent.performer import Lanes, Performer
 from edgeferry.agent.runner import Parts, Runner, Sampled, Settings
+from edgeferry.agent.serving.command import ServingOptions
 from edgeferry.agent.serving_client import ServingClient, ServingError
 from edgeferry.agent.spool import Spool
 from edgeferry.agent.state import AgentState
@@ -97,12 +98,18 @@ class _Agent:
             threads=config.profile.serving.threads,
             memory_limit_bytes=config.profile.serving.memory_limit_bytes,
             emit=self._inbox.put,
+            options=ServingOptions(
+                grpc=config.grpc or None,
+                tls_certificate=config.tls_certificate,
+                tls_key=config.tls_key,
+                token_file=config.serving_token_file,
+            ),
         )
 
     def run(self) -> None:
         """Start everything, loop, and end everything."""
-        if self._config.http:
-            check_free(self._config.http)
+        for address in filter(None, (self._config.http, self._config.grpc)):
+            check_free(address)
         self._spool.open()
         state = self._load_state()
         self._sensors = telemetry.MachineSensors(self._config.state_dir)
@@ -259,7 +266,7 @@ class _Agent:
             groups=self._follower.groups if self._follower.standing.generation else config.groups,
             hardware=telemetry.hardware(),
             versions=versions(str(config.profile.runtime.package)),
-            endpoints={"rest": f"http://{config.http}"} if config.http else {},
+            endpoints=config.endpoints,
             capabilities=CAPABILITIES,
             root_version=self._follower.standing.root_version,
             max_packet_bytes=config.max_packet_bytes,

@@ -11,10 +11,15 @@ trust:
   root_file: /var/lib/edgeferry/identity/root.json   # or root_sha256: the fingerprint of the first root
 listen:
   http: 127.0.0.1:8501              # leave out to listen on the Unix socket alone
+  grpc: 127.0.0.1:8500              # needs edgeferry[grpc]
+  tls_certificate_file: /etc/edgeferry/serving.pem   # with its key and a token, other machines may connect
+  tls_key_file: /etc/edgeferry/serving-key.pem
+  token_file: /etc/edgeferry/serving-token
 """
 
 import base64
 import binascii
+import ipaddress
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +77,10 @@ class _Trust:
 @dataclass(frozen=True, slots=True)
 class _Listen:
     http: str = ""
+    grpc: str = ""
+    tls_certificate_file: str = ""
+    tls_key_file: str = ""
+    token_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,10 @@ class AgentConfig:
         password: Of the device at the broker; never logged.
         root: The TUF root that trust begins with; empty when ``root_sha256`` names the one to take from the broker.
         http: ``host:port`` of the REST server, or empty.
+        grpc: ``host:port`` of the gRPC server, or empty.
+        tls_certificate: Of both; None where only this machine may connect.
+        tls_key: Its private key.
+        serving_token_file: What clients of both have to show.
         max_packet_bytes: The largest MQTT message that the broker passes on.
     """
 
@@ -111,6 +124,17 @@ class AgentConfig:
     root_sha256: str
     http: str
     telemetry_interval_s: int
+    grpc: str = ""
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    serving_token_file: Path | None = None
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        """Return where applications ask the models, by protocol."""
+        scheme = "https" if self.tls_certificate else "http"
+        places = {"rest": f"{scheme}://{self.http}" if self.http else "", "grpc": self.grpc}
+        return {protocol: place for protocol, place in places.items() if place}
 
 
 def load_config(path: Path) -> AgentConfig:
@@ -124,6 +148,7 @@ def load_config(path: Path) -> AgentConfig:
         profile = load_profile(file.profile)
         check_id(file.id, what=f"{path}: id")
         check_root(file.broker.topic_root)
+        _check_listen(file.listen, path)
     except (ProfileError, WireError) as err:
         raise ConfigError(str(err)) from err
     return AgentConfig(
@@ -138,8 +163,12 @@ def load_config(path: Path) -> AgentConfig:
         max_packet_bytes=file.broker.max_packet_bytes,
         root=_root(file.trust, path),
         root_sha256=file.trust.root_sha256,
-        http=_http(file.listen.http, path),
+        http=file.listen.http,
         telemetry_interval_s=file.telemetry_interval_s,
+        grpc=file.listen.grpc,
+        tls_certificate=_optional_path(file.listen.tls_certificate_file),
+        tls_key=_optional_path(file.listen.tls_key_file),
+        serving_token_file=_optional_path(file.listen.token_file),
     )
 
 
@@ -230,11 +259,33 @@ def _broker_url(url: str, path: Path) -> BrokerUrl:
     return BrokerUrl(parts.hostname, port or _DEFAULT_PORTS[parts.scheme], parts.scheme == "mqtts")
 
 
-def _http(address: str, path: Path) -> str:
+def _check_listen(listen: _Listen, path: Path) -> None:
+    protection = (listen.tls_certificate_file, listen.tls_key_file, listen.token_file)
+    for key, address in (("http", listen.http), ("grpc", listen.grpc)):
+        if _address(address, key, path) and not _is_loopback(address) and not all(protection):
+            raise ConfigError(
+                f"{path}: listen.{key}: {address[:60]} is open to other machines; that takes tls_certificate_file, "
+                "tls_key_file and token_file beside it, or listen on 127.0.0.1"
+            )
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _optional_path(name: str) -> Path | None:
+    return Path(name).absolute() if name else None
+
+
+def _address(address: str, key: str, path: Path) -> str:
     found = _HTTP.fullmatch(address)
     if address and not (found and 1 <= int(found[1]) <= 65535):
         wanted = "wanted HOST:PORT such as 127.0.0.1:8501, with a port of 1 to 65535"
-        raise ConfigError(f"{path}: listen.http: found {address[:60]!r}, {wanted}")
+        raise ConfigError(f"{path}: listen.{key}: found {address[:60]!r}, {wanted}")
     return address
 
 

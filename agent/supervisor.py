@@ -50,6 +50,7 @@ class Supervisor:
         memory_limit_bytes: That the process may hold.
         emit: Takes the events, in the supervisor's own thread.
         limits: What else the process may take before it counts as hung.
+        options: What else the process is told.
     """
 
     def __init__(
@@ -62,11 +63,18 @@ class Supervisor:
         memory_limit_bytes: int,
         emit: Callable[[SupervisorEvent], None],
         limits: WatchLimits | None = None,
+        options: ServingOptions | None = None,
     ) -> None:
-        self._options = ServingOptions(
-            socket_path, http, threads, blackbox=runtime_dir / "blackbox", parent_pid=os.getpid()
-        )
+        self._socket_path = socket_path
         self._blackbox = runtime_dir / "blackbox"
+        self._options = dataclasses.replace(
+            options or ServingOptions(),
+            socket=socket_path,
+            http=http,
+            threads=threads,
+            blackbox=self._blackbox,
+            parent_pid=os.getpid(),
+        )
         self._limits = dataclasses.replace(limits or WatchLimits(), memory_bytes=memory_limit_bytes)
         self._emit = emit
         self._stopping = threading.Event()
@@ -138,7 +146,7 @@ class Supervisor:
         if self._stopping.is_set():  # stop() may have come before there was a process to signal
             process.terminate()
         watch = ProcessWatch(
-            process, socket=self._options.socket, blackbox=self._blackbox, limits=self._limits, wake=self._wake
+            process, socket=self._socket_path, blackbox=self._blackbox, limits=self._limits, wake=self._wake
         )
         try:
             if watch.wait_until_ready():

@@ -93,7 +93,7 @@ class GrpcServer:
         pair = (self._guard.key.read_bytes(), self._guard.certificate.read_bytes())
         return self._server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
 
-    def _handler(self, method: Method) -> grpc.RpcMethodHandler:
+    def _handler(self, method: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":  # generic in the stubs alone
         # Without (de)serializers a handler gets and gives bytes, and may itself say what is wrong with them.
         return grpc.unary_unary_rpc_method_handler(lambda body, context: self._answer(method, body, context))
 

@@ -52,7 +52,7 @@ class Field:
 
 Schema = Mapping[int, Field]
 _PACKABLE = {Kind.INTEGER: _VARINT, Kind.FLOAT: _FIXED32, Kind.DOUBLE: _FIXED64}
-_DTYPES = {Kind.FLOAT: np.dtype("<f4"), Kind.DOUBLE: np.dtype("<f8"), Kind.INTEGER: np.dtype(np.int64)}
+_DTYPES: dict[Kind, np.dtype[Any]] = {Kind.FLOAT: np.dtype("<f4"), Kind.DOUBLE: np.dtype("<f8")}
 
 
 def decode_message(schema: Schema, data: bytes | memoryview) -> Fields:
@@ -129,7 +129,8 @@ def _numbers(field: Field, wire_type: int, value: int | memoryview, *, is_packed
     dtype = _DTYPES[field.kind]
     if len(value) % dtype.itemsize:
         raise WireError(f"protobuf: {field.name} has {len(value)} bytes, wanted a multiple of {dtype.itemsize}")
-    return np.frombuffer(value, dtype)
+    numbers: NDArray[Any] = np.frombuffer(value, dtype)
+    return numbers
 
 
 def _single(field: Field, value: memoryview) -> Any:
@@ -242,4 +243,5 @@ def _varint_chunk(wide: NDArray[np.uint64]) -> bytes:
     has_more = np.zeros_like(is_sent)
     has_more[:, :-1] = rest[:, 1:] != 0
     groups = (rest & np.uint64(127)).astype(np.uint8) | (has_more.astype(np.uint8) << 7)
-    return groups[is_sent].tobytes()
+    packed: bytes = groups[is_sent].tobytes()
+    return packed

@@ -196,7 +196,7 @@ def _run_examples(
 def _examples(message: Fields) -> list[Example]:
     with_context = message.get("example_list_with_context", {})
     context = _features(with_context.get("context", {}))
-    examples = message.get("example_list", with_context).get("examples", [])
+    examples = (message.get("example_list") or with_context).get("examples", [])
     if not examples:
         raise RequestError.bad("Input is empty.")
     return [{**context, **_features(example)} for example in examples]
@@ -209,8 +209,8 @@ def _features(example: Fields) -> dict[str, Sequence[Any]]:
 def _values(feature: Fields) -> Sequence[Any]:
     if "bytes_list" in feature:
         return [bytes(value) for value in feature["bytes_list"].get("value", [])]
-    numbers = feature.get("float_list", feature.get("int64_list", {})).get("value", np.zeros(0))
-    values: list[Any] = numbers.tolist()
+    numbers: Fields = feature.get("float_list") or feature.get("int64_list") or {}
+    values: list[Any] = numbers.get("value", np.zeros(0)).tolist()
     return values
 
 

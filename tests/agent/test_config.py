@@ -146,6 +146,13 @@ class TestRefusing:
             ("id: kitchen", "id: kitchen\nlisten:\n  http: 127.0.0.1:0", "with a port of 1 to 65535"),
             ("id: kitchen", "id: kitchen\nlisten:\n  http: 127.0.0.1:65536", "listen.http: found '127.0.0.1:65536'"),
             ("id: kitchen", "id: kitchen\nlisten:\n  http: ':8501'", "listen.http: found ':8501', wanted HOST:PORT"),
+            ("id: kitchen", "id: kitchen\nlisten:\n  grpc: '8500'", "listen.grpc: found '8500', wanted HOST:PORT"),
+            ("id: kitchen", "id: kitchen\nlisten:\n  http: 0.0.0.0:8501", "listen.http: 0.0.0.0:8501 is open to other"),
+            (
+                "id: kitchen",
+                "id: kitchen\nlisten:\n  grpc: kitchen.local:8500\n  token_file: t",
+                "that takes tls_certificate_file, tls_key_file and token_file",
+            ),
             ("id: kitchen", "id: kitchen\ntelemetry_interval_s: 0", "telemetry_interval_s: found '0'"),
             ("id: kitchen", "id: [", "agent.yaml"),
         ],
