@@ -1,6 +1,6 @@
 """What serving costs on top of the interpreter: overhead, throughput and memory for one model.
 
-    python bench/serving.py MODEL.tflite [--requests 500] [--threads 1]
+    python bench/serving.py MODEL.tflite [--requests 500] [--threads 1] [--grpc]
 
 Overhead is a client's whole round trip less the time in `invoke` of the same request, as the answer's Server-Timing
 tells it; the client is part of it. The model's input goes in its own datatype, outputs come back as JSON or binary.
@@ -19,9 +19,12 @@ from collections.abc import Callable
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
+import grpc
 import numpy as np
 
+from edgeferry.agent.serving import protos
 from edgeferry.agent.serving.command import ServingOptions, child_environment
+from edgeferry.agent.serving.protobuf import encode_message
 from edgeferry.agent.serving_client import ServingClient, ServingError
 from edgeferry.inference.model import Model
 from edgeferry.inference.quantization import DTYPES
@@ -124,11 +127,41 @@ def rss_mib(pid: int) -> float:
     return int(line.split()[1]) / 1024
 
 
+def report_grpc(
+    requests: int,
+    rest: Callable[[], float],
+    address: str,
+    inputs: dict[str, np.ndarray],
+    datatypes: dict[str, str],
+) -> None:
+    """Print a row over gRPC: it tells no time in `invoke`, so that of REST, asked in turn with it, is taken off."""
+    tensors = [{"name": n, "datatype": datatypes[n], "shape": np.array(a.shape)} for n, a in inputs.items()]
+    raw = [a.tobytes() for a in inputs.values()]
+    fields = {"model_name": "bench", "inputs": tensors, "raw_input_contents": raw}
+    body = encode_message(protos.INFER_REQUEST, fields)
+    with grpc.insecure_channel(address) as channel:
+        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        invoked, trips = [], []
+        for _ in range(requests):
+            invoked.append(rest())
+            began = time.perf_counter()
+            call(body)
+            trips.append((time.perf_counter() - began) * 1e3)
+    trip, invoke = statistics.median(trips), statistics.median(invoked)
+    print(f"{'gRPC, raw':21} {trip:8.3f} ms round trip, {trip - invoke:.3f} ms overhead")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--requests", type=int, default=500)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--grpc", action="store_true", help="ask over gRPC as well; needs grpcio")
     arguments = parser.parse_args()
     model = Model.load(arguments.model, threads=arguments.threads)
     rng = np.random.default_rng(0)
@@ -137,19 +170,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
         manifest = manifest_for(model, arguments.model, folder)
-        options = ServingOptions(folder / "serving.sock", "127.0.0.1:0", arguments.threads)
+        grpc_address = f"127.0.0.1:{free_port()}" if arguments.grpc else None
+        options = ServingOptions(folder / "serving.sock", "127.0.0.1:0", arguments.threads, grpc=grpc_address)
         began = time.perf_counter()
         process = subprocess.Popen(options.command(), env=child_environment(), stderr=subprocess.PIPE, text=True)
         try:
             assert process.stderr
-            port = int(next(line for line in process.stderr if PORT_LINE in line).rpartition(":")[2])
+            place = next(line for line in process.stderr if PORT_LINE in line).partition(PORT_LINE)[2]
+            port = int(place.split()[0].rpartition(":")[2])
             threading.Thread(target=process.stderr.read, daemon=True).start()
             client = ServingClient(folder / "serving.sock", 60.0)
             wait_for(client)
             client.load("bench", 1, path=arguments.model.resolve(), manifest=manifest, label="stable")
-            report(
-                arguments.requests, model, inputs, port=port, socket_path=options.socket, pid=process.pid, began=began
-            )
+            places = {"port": port, "socket_path": folder / "serving.sock", "grpc_address": grpc_address}
+            report(arguments.requests, model, inputs, pid=process.pid, began=began, **places)
         finally:
             process.terminate()
             process.wait()
@@ -162,12 +196,14 @@ def report(
     *,
     port: int,
     socket_path: Path,
+    grpc_address: str | None,
     pid: int,
     began: float,
 ) -> None:
     datatypes = {s.name: s.datatype for s in model.inputs}
     tensors = [TensorBytes(n, datatypes[n], a.shape, a.tobytes()) for n, a in inputs.items()]
     body, header_bytes = encode_request(tensors)
+    rows = json.dumps({"signature_name": "raw", "inputs": {n: a.tolist() for n, a in inputs.items()}}).encode()
     as_json = json.dumps(
         {
             "inputs": [
@@ -177,9 +213,11 @@ def report(
         }
     ).encode()
 
-    def over(connection: HTTPConnection, sent: bytes, headers: dict[str, str]) -> Callable[[], float]:
+    def over(
+        connection: HTTPConnection, sent: bytes, headers: dict[str, str], path: str = "/v2/models/bench/infer"
+    ) -> Callable[[], float]:
         def ask() -> float:
-            connection.request("POST", "/v2/models/bench/infer", sent, headers)
+            connection.request("POST", path, sent, headers)
             response = connection.getresponse()
             response.read()
             assert response.status == 200
@@ -199,9 +237,12 @@ def report(
         ("TCP, binary", first),
         ("Unix socket, binary", over(UnixConnection(socket_path), body, binary)),
         ("TCP, JSON", over(tcp(), as_json, {})),
+        ("TCP, TFS's JSON", over(tcp(), rows, {}, "/v1/models/bench:predict")),
     ):
         trip, overhead = measure(requests, ask)
         print(f"{name:21} {trip:8.3f} ms round trip, {overhead:.3f} ms overhead")
+    if grpc_address:
+        report_grpc(requests, first, grpc_address, inputs, datatypes)
     bare = bare_per_s(model, inputs, requests)
     served = served_per_s(lambda: over(tcp(), body, binary), requests, 8)
     print(f"bare interpreter      {bare:8.1f} a second; served to 8 clients {served:.1f}, {served / bare:.0%}")

@@ -1,11 +1,14 @@
 """One client's connection: reads requests and writes answers, every step with a deadline."""
 
 import socket
-import ssl
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edgeferry.agent.serving.http_message import MAX_HEAD_BYTES, Head, HttpError, Response, encode_head, parse_head
+
+if TYPE_CHECKING:
+    import ssl  # loaded by who makes a context: 3 MiB that most devices do without
 
 __all__ = ["Connection", "Limits"]
 
@@ -38,7 +41,7 @@ class Limits:
 class Connection:
     """A client's connection; owned by the thread that serves it, but anybody may ``abort`` it."""
 
-    def __init__(self, sock: socket.socket, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, sock: socket.socket, limits: Limits, tls: "ssl.SSLContext | None" = None) -> None:
         self._socket = sock
         self._limits = limits
         self._tls = tls
@@ -120,7 +123,7 @@ class Connection:
         """
         deadline = time.monotonic() + self._limits.body_timeout_s
         parts = [encode_head(response, keep_alive=keep_alive), *response.body]
-        if isinstance(self._socket, ssl.SSLSocket):  # it has no sendmsg()
+        if self._tls:  # which has no sendmsg()
             self._send(b"".join(parts), deadline)
             return
         self._set_timeout(deadline)
