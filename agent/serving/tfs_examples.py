@@ -86,7 +86,13 @@ def tensors_of_examples(examples: Sequence[Example], specs: Sequence[TensorSpec]
             if name not in known:
                 wanted = ", ".join(sorted(known))
                 raise RequestError.bad(f"Feature: {name[:256]} of example {number} is not an input; wanted {wanted}")
-    return {spec.name: np.stack([_row(number, e, spec) for number, e in enumerate(examples)]) for spec in specs}
+    return {spec.name: _stacked(spec.name, [_row(n, e, spec) for n, e in enumerate(examples)]) for spec in specs}
+
+
+def _stacked(name: str, rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    if len({row.shape for row in rows}) != 1:
+        raise RequestError.bad(f"Feature: {name}: its number of values differs between the examples")
+    return np.stack(rows)
 
 
 def _row(number: int, example: Example, spec: TensorSpec) -> NDArray[Any]:

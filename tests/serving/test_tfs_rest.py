@@ -13,8 +13,12 @@ from hypothesis import strategies as st
 from tests.models import linear_model, two_way_model
 from tests.serving.conftest import Answer, Server
 
+from edgeferry.agent.serving.errors import RequestError
+from edgeferry.agent.serving.tfs_examples import classifications, encode_regressions, regressions, tensors_of_examples
+from edgeferry.agent.serving.tfs_predict import encode_predict
 from edgeferry.inference.model import Model
 from edgeferry.inference.quantization import dequantize, quantize
+from edgeferry.wire.desired import TensorSpec
 
 PREDICT = "/v1/models/digits:predict"
 
@@ -429,3 +433,100 @@ def test_long_json_is_taken_when_it_is_a_plain_list_of_numbers_only(loaded: Serv
     assert loaded.request("POST", PREDICT, b'{"instances": [' + rows + padding + b"]}").status == 200
     answer = loaded.request("POST", PREDICT, b'{"instances": [NaN' + padding + b"]}")
     assert "anything else is taken up to 8388608 bytes" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        ("classify", '{"examples": [{"x": [{"b64": "AAAA"}, 1, 2, 3]}]}', "Feature: x of example 0 holds"),
+        ("classify", '{"examples": [{"x": [1e400, 1, 2, 3]}]}', ""),
+        ("classify", '{"examples": [{"x": [1' + "0" * 400 + ", 1, 2, 3]}]}", "Feature: x of example 0 exceeds FP32"),
+        ("predict", '{"inputs": {"\\ud800": 1}}', "Missing named input: x"),
+        ("predict", '{"inputs": [' + "[" * 40 + "1" + "]" * 40 + "]}", "Encountered list at unexpected level: 32"),
+    ],
+)
+def test_odd_values_are_refused_too(loaded: Server, path: str, body: str, message: str) -> None:
+    answer = loaded.request("POST", f"/v1/models/digits:{path}", body)
+
+    if message:
+        assert answer.status == 400
+        assert answer.json()["error"].startswith(message)
+    else:
+        assert answer.status == 200, "infinity is a number here"
+
+
+def test_a_key_that_is_no_text_is_refused(loaded: Server) -> None:
+    answer = loaded.request("POST", PREDICT, b'{"inputs": {"\xff": 1}}')
+
+    assert answer.json()["error"].startswith("JSON Parse error: Invalid encoding in string. at offset: ")
+
+
+def test_the_raw_signature_takes_integers_that_fit_alone(server: Server) -> None:
+    server.load(features=4, classes=3)
+
+    def ask(path: str, **request: Any) -> str:
+        answer = predict(server, f"/v1/models/digits:{path}", signature_name="raw", **request)
+        assert answer.status == 400
+        return str(answer.json()["error"])
+
+    assert ask("predict", inputs=[[1, 2, 3, 128]]) == "JSON Value: 128 Type: Number is not of expected type: int8"
+    assert ask("classify", examples=[{"x": [1, 2, 3, 128]}]).endswith("exceeds INT8: -128 to 127")
+
+
+def test_nan_cannot_be_quantized(server: Server) -> None:
+    server.load(features=4, classes=3)
+
+    answer = server.request("POST", PREDICT, b'{"inputs": [[NaN, 0, 0, 0]]}')
+
+    assert answer.json()["error"] == "tensor 'x' is quantized (INT8) and cannot hold NaN"
+
+
+def test_rows_that_do_not_belong_together_are_refused(server: Server) -> None:
+    load_two_way(server)
+    path = "/v1/models/pair:predict"
+
+    unequal = predict(server, path, inputs={"a": [[1, 2]] * 2, "b": [[1, 2]] * 3})
+    assert unequal.json()["error"] == "inputs have 2, 3 rows, wanted equally many"
+    assert "has shape []" in predict(server, path, inputs={"a": 1, "b": 2}).json()["error"]
+
+
+def test_outputs_without_rows_can_be_had_by_column_alone() -> None:
+    scalar = np.array(1.5, np.float32)
+
+    with pytest.raises(RequestError, match="Tensor name: a has no shape information"):
+        encode_predict({"a": scalar}, by_row=True)
+    with pytest.raises(RequestError, match="Tensor name: b has inconsistent batch size: 2 expecting: 1"):
+        encode_predict({"a": np.zeros(1), "b": np.zeros(2)}, by_row=True)
+    assert encode_predict({"a": scalar}, by_row=False) == b'{"outputs":1.5}'
+
+
+def test_an_output_called_scores_is_what_classifies() -> None:
+    found = classifications({"boxes": np.zeros((1, 4)), "scores": np.array([[0.25, 0.75]])}, 1, ())
+
+    assert [(each.label, each.score) for each in found[0]] == [("0", 0.25), ("1", 0.75)]
+    with pytest.raises(RequestError, match="the model does not classify"):
+        classifications({"scores": np.zeros(2)}, 2, ())
+
+
+def test_infinite_results_are_written() -> None:
+    assert encode_regressions([float("inf")]) == b'{"results": [Infinity]}'
+
+
+def test_a_feature_may_have_a_free_size() -> None:
+    free = TensorSpec("x", "FP32", (1, -1, 2), 0.0, 0)
+
+    assert tensors_of_examples([{"x": [1, 2, 3, 4]}], [free])["x"].shape == (1, 2, 2)
+    with pytest.raises(RequestError, match="has 3 values, wanted 2"):
+        tensors_of_examples([{"x": [1, 2, 3]}], [free])
+    with pytest.raises(RequestError, match="number of values differs"):
+        tensors_of_examples([{"x": [1, 2]}, {"x": [1, 2, 3, 4]}], [free])
+
+
+def test_the_only_output_is_taken_whatever_it_is_called() -> None:
+    assert regressions({"price": np.array([[2.5]])}, 1) == [2.5]
+
+
+def test_a_feature_may_be_a_truth() -> None:
+    tensors = tensors_of_examples([{"x": [True, 0]}], [TensorSpec("x", "BOOL", (1, 2), 0.0, 0)])
+
+    assert tensors["x"].tolist() == [[True, False]]
