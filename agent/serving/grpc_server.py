@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 Method = Callable[[bytes, Deadline], bytes]  # from the request's bytes to the answer's
 
-_MAX_CALLS = 64  # at the same time; each may hold a thread and a message
+MAX_CALLS = 64  # at the same time; each may hold a thread and a message
 _MAX_DETAIL_CHARACTERS = 1024  # details travel in a header, and those have a limit
 _MAX_TIMEOUT_S = 3600.0
 _SERVING = 1  # grpc.health.v1.HealthCheckResponse.ServingStatus
@@ -55,13 +55,13 @@ class GrpcServer:
         self._request_timeout_s = request_timeout_s
         self._services = _services(registry, metrics)
         self._server = grpc.server(
-            ThreadPoolExecutor(_MAX_CALLS, thread_name_prefix="grpc"),
+            ThreadPoolExecutor(MAX_CALLS, thread_name_prefix="grpc"),
             options=[
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", max_message_bytes),
                 ("grpc.so_reuseport", 0),  # a taken port is an error, not a lottery
             ],
-            maximum_concurrent_rpcs=_MAX_CALLS,
+            maximum_concurrent_rpcs=MAX_CALLS,
         )
 
     def start(self, address: str) -> int:
