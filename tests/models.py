@@ -226,6 +226,22 @@ def two_way_model(path: Path) -> Path:
     return graph.write(path, [a, b], [total, difference])
 
 
+def running_sum_model(path: Path) -> Path:
+    """Write a stateful model ``x[1, 1] -> scores[1, 1]``: the sum of the last three inputs."""
+    graph = _Graph()
+    x = graph.tensor("x", (1, 1), np.float32)
+    feature = graph.constant("feature", np.ones((1, 1), np.float32))
+    times = graph.constant("times", np.ones((1, 3), np.float32))
+    state = graph.variable("state", (1, 3))
+    y = graph.tensor("y", (1, 1), np.float32)
+    options = schema.SVDFOptionsT()
+    options.rank = 1
+    operator = schema.BuiltinOperator.SVDF
+    graph.operation(operator, [x, feature, times, -1, state], [y], schema.BuiltinOptions.SVDFOptions, options)
+    graph.signature({INPUT: x}, {OUTPUT: y})
+    return graph.write(path, [x], [y])
+
+
 def recursive_model(path: Path) -> Path:
     """Write a model with a loop whose body is that loop again: preparing it overflows the interpreter's stack."""
     graph = _Graph()
@@ -352,6 +368,11 @@ class _Graph:
             tensor.quantization.scale, tensor.quantization.zeroPoint = [quantization[0]], [quantization[1]]
         self._graph.tensors.append(tensor)
         return len(self._graph.tensors) - 1
+
+    def variable(self, name: str, shape: tuple[int, ...]) -> int:
+        index = self.tensor(name, shape, np.float32)
+        self._graph.tensors[index].isVariable = True
+        return index
 
     def text(self, name: str) -> int:
         index = self.tensor(name, (1,), np.float32)

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 Method = Callable[[bytes, Deadline], bytes]  # from the request's bytes to the answer's
 
-MAX_CALLS = 64  # at the same time; each may hold a thread and a message
+MAX_CALLS = 128  # twice a version's queue, so that one that hangs leaves threads for the others
 _MAX_DETAIL_CHARACTERS = 1024  # details travel in a header, and those have a limit
 _MAX_TIMEOUT_S = 3600.0
 _SERVING = 1  # grpc.health.v1.HealthCheckResponse.ServingStatus

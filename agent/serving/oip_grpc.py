@@ -124,7 +124,9 @@ class OipGrpc:
             try:
                 header, sources = _parsed(request)
                 call = assemble_call(header, sources, served.inputs, served.outputs)
-                outputs, durations = served.queue.run(call.inputs, deadline.at_s, is_patient=deadline.is_patient)
+                outputs, durations = served.queue.run(
+                    call.inputs, deadline.at_s, is_patient=deadline.is_patient, turn=call.turn
+                )
             except RequestError as err:
                 self._metrics.refused(served.name, err.code)
                 raise
@@ -158,7 +160,7 @@ def _parsed(request: Fields) -> tuple[InferRequest, list[Source]]:
         RequestedOutput(output.get("name", ""), {**_parameters(output), "binary_data": True})
         for output in request.get("outputs", [])
     )
-    parameters = {"binary_data_output": True}
+    parameters = {**_parameters(request), "binary_data_output": True}
     return InferRequest(inputs, request.get("id", ""), outputs, parameters), sources
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgeferry.agent.serving.errors import RequestError
 from edgeferry.agent.serving.oip_classes import class_count
+from edgeferry.agent.serving.sessions import ALONE, Turn, turn_of
 from edgeferry.agent.serving.tensor_json import tensor_from_json, tensor_from_list
 from edgeferry.inference.model import fits
 from edgeferry.inference.quantization import DTYPES, is_quantized, quantize
@@ -58,12 +59,14 @@ class InferCall:
         inputs: By name, in the model's own dtypes.
         outputs: What the answer holds, in order.
         is_real: Whether quantized outputs go back as FP32.
+        turn: Which state of a stateful model it goes on with.
     """
 
     id: str
     inputs: Mapping[str, NDArray[Any]]
     outputs: Sequence[WantedOutput]
     is_real: bool
+    turn: Turn = ALONE
 
 
 def decode_infer(
@@ -114,7 +117,8 @@ def assemble_call(
         tensors[tensor.name] = array
     if len(tensors) != len(specs):
         raise RequestError.bad(f"got inputs {', '.join(tensors) or 'none'}; wanted {_names(inputs)}")
-    return InferCall(request.id, tensors, _wanted_outputs(request, outputs), is_real)
+    wanted = _wanted_outputs(request, outputs)
+    return InferCall(request.id, tensors, wanted, is_real, turn_of(request.parameters))
 
 
 def _raw_call(body: bytearray, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> InferCall:

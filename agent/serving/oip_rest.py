@@ -26,7 +26,14 @@ from edgeferry.wire.messages import Code, Reason
 
 __all__ = ["EXTENSIONS", "OipRest", "no_route"]
 
-EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics")
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "sequence",
+    "statistics",
+)
 
 
 class _LoadBody(Message, frozen=True):
@@ -135,7 +142,7 @@ class OipRest:
 def _run(request: Request, served: ServedVersion, deadline: Deadline) -> tuple[Response, Durations]:
     header_bytes = number_of(request.headers, HEADER_LENGTH)
     call = decode_infer(request.body, header_bytes, served.inputs, served.outputs)
-    outputs, durations = served.queue.run(call.inputs, deadline.at_s, is_patient=deadline.is_patient)
+    outputs, durations = served.queue.run(call.inputs, deadline.at_s, is_patient=deadline.is_patient, turn=call.turn)
     return infer_response(call, served, outputs, durations), durations
 
 

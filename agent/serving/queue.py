@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from edgeferry.agent.blackbox import Recorder
 from edgeferry.agent.serving.errors import RequestError
+from edgeferry.agent.serving.sessions import ALONE, Sessions, Turn
 from edgeferry.agent.serving.stats import Durations, Stats
-from edgeferry.inference.model import InputError, Model, ModelError
+from edgeferry.inference.model import InputError, ModelError
 from edgeferry.wire.messages import Code, Reason
 
 __all__ = ["ModelQueue", "Tensors"]
@@ -29,10 +30,11 @@ Tensors = Mapping[str, NDArray[Any]]
 class _Job:
     """A request on its way through the queue; made by one thread, fulfilled by another."""
 
-    __slots__ = ("_done", "deadline_s", "durations", "error", "inputs", "outputs", "submitted_s")
+    __slots__ = ("_done", "deadline_s", "durations", "error", "inputs", "outputs", "submitted_s", "turn")
 
-    def __init__(self, inputs: Tensors, deadline_s: float) -> None:
+    def __init__(self, inputs: Tensors, turn: Turn, deadline_s: float) -> None:
         self.inputs = inputs
+        self.turn = turn
         self.deadline_s = deadline_s
         self.submitted_s = time.monotonic()
         self.outputs: Tensors = {}
@@ -51,16 +53,16 @@ class _Job:
 class ModelQueue:
     """Runs one model's requests in order of arrival, one at a time."""
 
-    def __init__(self, model: Model, *, name: str, recorder: Recorder, capacity: int) -> None:
+    def __init__(self, sessions: Sessions, *, name: str, recorder: Recorder, capacity: int) -> None:
         """Store the parts.
 
         Args:
-            model: Used by this queue's thread alone from now on.
+            sessions: Used by this queue's thread alone from now on.
             name: For messages.
             recorder: Told when a run begins and ends.
             capacity: Requests that may wait.
         """
-        self._model = model
+        self._sessions = sessions
         self._name = name
         self._recorder = recorder
         self._capacity = capacity
@@ -89,13 +91,16 @@ class ModelQueue:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def run(self, inputs: Tensors, deadline_s: float, *, is_patient: bool) -> tuple[Tensors, Durations]:
+    def run(
+        self, inputs: Tensors, deadline_s: float, *, is_patient: bool, turn: Turn = ALONE
+    ) -> tuple[Tensors, Durations]:
         """Return the outputs, and where the time went.
 
         Args:
             inputs: As ``Model.run`` takes them.
             deadline_s: By ``time.monotonic``.
             is_patient: Whether no answer until then is the model's failure; otherwise it is its client's haste.
+            turn: Which state of a stateful model it goes on with.
 
         Raises:
             RequestError: The queue is full, the deadline has passed, or the model failed.
@@ -103,7 +108,7 @@ class ModelQueue:
         if self._jobs.qsize() >= self._capacity:
             detail = f"{self._capacity} requests are waiting for {self._name} already"
             raise RequestError(Code.RESOURCE_EXHAUSTED, Reason.BUSY, detail)
-        job = _Job(inputs, deadline_s)
+        job = _Job(inputs, turn, deadline_s)
         self._jobs.put(job)
         if not job.wait():
             if is_patient:
@@ -126,7 +131,9 @@ class ModelQueue:
         self._running = True
         self._recorder.begin(time.monotonic_ns())
         try:
-            job.outputs = self._model.run(job.inputs)
+            job.outputs = self._sessions.run(job.inputs, job.turn)
+        except RequestError as err:
+            job.error = err
         except InputError as err:
             job.error = RequestError.bad(str(err))
         except ModelError as err:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from edgeferry.agent.blackbox import Blackbox, Recorder
 from edgeferry.agent.serving.artifact import open_model, read_manifest
 from edgeferry.agent.serving.errors import RequestError, UnknownVersionError
 from edgeferry.agent.serving.queue import ModelQueue
+from edgeferry.agent.serving.sessions import Sessions
 from edgeferry.inference.model import Model, ModelError
 from edgeferry.inference.quantization import DTYPES
 from edgeferry.wire.desired import STABLE, ArtifactManifest, TensorSpec
@@ -174,14 +176,15 @@ class Registry:
         notes = self._blackbox.recorder(order.model, order.version)
         notes.begin(time.monotonic_ns())
         try:
-            model = open_model(order.path, manifest, threads=self._threads)
+            open_another = partial(open_model, order.path, manifest, threads=self._threads)
+            model = open_another()
             _warm_up(model, f"{order.model} {order.version}")
         except RequestError:
             self._blackbox.release(notes)
             raise
         notes.end()
         queue = ModelQueue(
-            model,
+            Sessions(model, open_another),
             name=f"{order.model} {order.version}",
             recorder=notes,
             capacity=self._queue,

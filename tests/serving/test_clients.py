@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.models import artifact_folder, linear_model, two_way_model
+from tests.models import artifact_folder, linear_model, running_sum_model, two_way_model
 
 from edgeferry.agent.serving.command import child_environment
 from edgeferry.inference.model import Model
@@ -46,10 +46,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     for version in (1, 2):
         artifact_folder(folder, name="floats", version=version, features=FEATURES, classes=3, quantized=False)
     artifact_folder(folder, name="digits", features=FEATURES, classes=3)
-    for name in ("one", "pair"):
+    for name in ("one", "pair", "sums"):
         (folder / name / "1").mkdir(parents=True)
     linear_model(folder / "one" / "1" / "model.tflite", features=FEATURES, classes=1)
     two_way_model(folder / "pair" / "1" / "model.tflite")
+    running_sum_model(folder / "sums" / "1" / "model.tflite")
     command = [sys.executable, "-P", "-m", "edgeferry.agent", "serve", "--models", str(folder), "--all-versions"]
     command += ["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=child_environment()) as process:

@@ -57,6 +57,15 @@ def check(name, module, client, fields):
     index = fields(client.get_model_repository_index())
     names = {each["name"] for each in (index if isinstance(index, list) else index["models"])}
     assert {"digits", "floats", "pair"} <= names
+
+    def added(number, **sequence):
+        one = np.array([[number]], np.float32)
+        return client.infer("sums", [tensor(module, one, "FP32")], **sequence).as_numpy("scores").item()
+
+    assert added(1, sequence_id=5, sequence_start=True) == 1
+    assert added(10, sequence_id=6, sequence_start=True) == 10
+    assert added(2, sequence_id=5, sequence_end=True) == 3
+
     unknown = refusal(lambda: client.infer("cats", [tensor(module, x, "FP32")]), InferenceServerException)
     assert "model 'cats' is not loaded" in unknown.message()
     short = [tensor(module, x[:, :3], "FP32")]
