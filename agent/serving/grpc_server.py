@@ -5,6 +5,7 @@ are on the wire, so unmodified clients of TensorFlow Serving and of Triton canno
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -83,9 +84,9 @@ class GrpcServer:
         self._server.start()
         return port
 
-    def stop(self, grace_s: float) -> None:
-        """Take no more calls, and let those that run finish for ``grace_s``."""
-        self._server.stop(grace_s).wait(grace_s + 1.0)
+    def stop(self, grace_s: float) -> threading.Event:
+        """Take no more calls, and let those that run finish for ``grace_s``; return what tells that it is over."""
+        return self._server.stop(grace_s)
 
     def _add_port(self, address: str) -> int:
         if not (self._guard.certificate and self._guard.key):

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,8 +35,8 @@ _EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h
 class _CallServer(Protocol):
     """What is known here of the gRPC server, which is imported only when it is wanted."""
 
-    def stop(self, grace_s: float) -> None:
-        """Take no more calls, and let those that run finish."""
+    def stop(self, grace_s: float) -> threading.Event:
+        """Take no more calls, and let those that run finish; return what tells that it is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,10 @@ class Serving:
 
     def stop(self) -> bool:
         """Answer what is being asked, then unload everything; return False when a run did not end in time."""
-        if self.calls:
-            self.calls.stop(_GRACE_S)
-        self.server.stop(_GRACE_S)
+        calls_ended = self.calls.stop(_GRACE_S) if self.calls else None
+        self.server.stop(_GRACE_S)  # both at the same time
+        if calls_ended:
+            calls_ended.wait(_CLOSE_S)
         return self.registry.close(_CLOSE_S)
 
 
