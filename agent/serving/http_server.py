@@ -59,19 +59,25 @@ class HttpServer:
         self._limits = limits or Limits()
         self._lock = threading.Lock()
         self._silent_since: dict[Connection, float] = {}  # all connections; infinity while a request is being served
+        self._acceptors: list[threading.Thread] = []
         self._body_bytes = 0
         self._stopping = threading.Event()
 
     def start(self) -> None:
         """Accept connections from now on."""
         for listener in self._listeners:
-            threading.Thread(target=self._accept, args=(listener,), name="accept", daemon=True).start()
+            thread = threading.Thread(target=self._accept, args=(listener,), name="accept", daemon=True)
+            thread.start()
+            self._acceptors.append(thread)
 
     def stop(self, grace_s: float) -> None:
         """Accept no more, end idle connections, and let running requests finish for ``grace_s``."""
         self._stopping.set()
         for listener in self._listeners:
-            listener.socket.shutdown(socket.SHUT_RDWR)
+            listener.socket.shutdown(socket.SHUT_RDWR)  # which ends accept()
+        for acceptor in self._acceptors:
+            acceptor.join(1.0)  # before its descriptor can become that of another socket
+        for listener in self._listeners:
             listener.socket.close()
         deadline = time.monotonic() + grace_s
         while self._abort_silent() and time.monotonic() < deadline:
