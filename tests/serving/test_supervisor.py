@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from tests.brokers import free_port
 from tests.models import artifact_folder, countdown_model, hungry_model
 from tests.serving.conftest import wait_until
 
+from edgeferry.agent.serving.command import ServingOptions
 from edgeferry.agent.serving_client import ServingClient, ServingError
 from edgeferry.agent.supervisor import (
     ServingDown,
@@ -63,7 +66,12 @@ def watched(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
     running: list[Watched] = []
 
     def start(
-        *, memory_limit_bytes: int = 1024 * MIB, wait: bool = True, http: str | None = None, **limits: Any
+        *,
+        memory_limit_bytes: int = 1024 * MIB,
+        wait: bool = True,
+        http: str | None = None,
+        options: ServingOptions | None = None,
+        **limits: Any,
     ) -> Watched:
         events: list[SupervisorEvent] = []
         socket_path = tmp_path / "serving.sock"
@@ -76,6 +84,7 @@ def watched(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
             memory_limit_bytes=memory_limit_bytes,
             emit=events.append,
             limits=WatchLimits(**quick),
+            options=options,
         )
         running.append(Watched(supervisor, ServingClient(socket_path, 10.0), events))
         supervisor.start()
@@ -108,6 +117,15 @@ def test_a_killed_process_is_started_again(watched: Callable[..., Watched]) -> N
     assert (down.suspect, down.is_proven) == ("", False)
     assert down.detail == "the serving process was ended by SIGKILL"
     assert serving.pid != first
+
+
+def test_the_process_is_told_to_answer_grpc_too(watched: Callable[..., Watched]) -> None:
+    address = f"127.0.0.1:{free_port()}"
+
+    watched(options=ServingOptions(grpc=address))
+
+    with grpc.insecure_channel(address) as channel:
+        assert channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=10) == b"\x08\x01"
 
 
 def test_a_kept_client_finds_the_new_process(watched: Callable[..., Watched]) -> None:

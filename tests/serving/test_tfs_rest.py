@@ -526,6 +526,12 @@ def test_the_only_output_is_taken_whatever_it_is_called() -> None:
     assert regressions({"price": np.array([[2.5]])}, 1) == [2.5]
 
 
+def test_a_feature_may_be_whole_numbers_that_fit() -> None:
+    tensors = tensors_of_examples([{"x": [-128, 127]}], [TensorSpec("x", "INT8", (1, 2), 0.0, 0)])
+
+    assert tensors["x"].tolist() == [[-128, 127]]
+
+
 def test_a_feature_may_be_a_truth() -> None:
     tensors = tensors_of_examples([{"x": [True, 0]}], [TensorSpec("x", "BOOL", (1, 2), 0.0, 0)])
 
