@@ -22,7 +22,7 @@ from edgeferry.agent.fetching import Fetcher
 from edgeferry.agent.following import Follower
 from edgeferry.agent.fsops import Disk
 from edgeferry.agent.hands import ModelHands
-from edgeferry.agent.host import check_free, memory_folder, versions
+from edgeferry.agent.host import check_free, check_grpc, memory_folder, versions
 from edgeferry.agent.inbox import Inbox, Stop
 from edgeferry.agent.lanes import Lane
 from edgeferry.agent.logs import keep_log_lines
@@ -108,6 +108,8 @@ class _Agent:
 
     def run(self) -> None:
         """Start everything, loop, and end everything."""
+        if self._config.grpc:
+            check_grpc()
         for address in filter(None, (self._config.http, self._config.grpc)):
             check_free(address)
         self._spool.open()

@@ -13,12 +13,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from edgeferry import __version__
-from edgeferry.agent.errors import AgentError, StoreError
+from edgeferry.agent.errors import AgentError, ConfigError, StoreError
 
-__all__ = ["check_free", "memory_folder", "versions"]
+__all__ = ["check_free", "check_grpc", "memory_folder", "versions"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +74,18 @@ def check_free(address: str, patience_s: float = 5.0) -> None:
                 return
         except (OSError, ValueError, OverflowError) as err:
             if time.monotonic() >= ends_s or not isinstance(err, OSError) or err.errno != errno.EADDRINUSE:
-                raise AgentError(f"listen.http: cannot listen on {address}: {err}; choose another HOST:PORT") from err
+                raise AgentError(f"listen: cannot listen on {address}: {err}; choose another HOST:PORT") from err
         time.sleep(0.2)
+
+
+def check_grpc() -> None:
+    """Return when gRPC can be answered.
+
+    Raises:
+        ConfigError: grpcio is not installed; the serving process would say so again and again.
+    """
+    if find_spec("grpc") is None:
+        raise ConfigError("listen.grpc needs grpcio: pip install 'edgeferry[grpc]', or leave it out")
 
 
 def _family_of(host: str) -> socket.AddressFamily:

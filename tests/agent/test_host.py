@@ -4,6 +4,7 @@ import gc
 import logging
 import socket
 import stat
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -13,8 +14,8 @@ import pytest
 
 from edgeferry import __version__
 from edgeferry.agent import memory
-from edgeferry.agent.errors import AgentError, StoreError
-from edgeferry.agent.host import check_free, memory_folder, versions
+from edgeferry.agent.errors import AgentError, ConfigError, StoreError
+from edgeferry.agent.host import check_free, check_grpc, memory_folder, versions
 from edgeferry.agent.logs import LOG_LINES, keep_log_lines
 
 
@@ -73,6 +74,13 @@ class TestPorts:
         threading.Timer(0.05, taken.close).start()
 
         check_free(f"127.0.0.1:{taken.getsockname()[1]}", patience_s=10.0)
+
+    def test_grpc_without_grpcio_is_told_before_anything_starts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        check_grpc()
+        monkeypatch.setitem(sys.modules, "grpc", None)  # Python's word for "not there"
+
+        with pytest.raises(ConfigError, match=r"listen\.grpc needs grpcio"):
+            check_grpc()
 
     @pytest.mark.parametrize("address", ["192.0.2.1:80", "127.0.0.1:99999", "127.0.0.1:port"])
     def test_an_address_that_is_not_this_machine_s_is_told_at_once(self, address: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import socket
 import ssl
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -128,6 +129,14 @@ def test_without_both_there_is_no_listener(
 ) -> None:
     with pytest.raises(ListenError, match="is open to other machines, without encryption and without a token"):
         serve(**{listener: "0.0.0.0:0"}, **{name: identity[name] for name in kept})
+
+
+def test_grpc_without_grpcio_is_told(serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "edgeferry.agent.serving.grpc_server", raising=False)
+    monkeypatch.setitem(sys.modules, "grpc", None)  # Python's word for "not there"
+
+    with pytest.raises(ListenError, match=r"gRPC needs grpcio: pip install 'edgeferry\[grpc\]'"):
+        serve(grpc="127.0.0.1:0")
 
 
 def test_a_taken_port_is_told_for_grpc(serve: Callable[..., Server]) -> None:
