@@ -32,6 +32,7 @@ def test_a_compressed_body_is_the_same_request(server: Server, encoding: str, pa
         (b"", "gzip", 400, "the body is not one whole gzip stream"),
         (BODY, "br", 415, "Content-Encoding 'br' is not taken"),
     ],
+    ids=["too large", "no gzip", "cut off", "more behind it", "empty", "another encoding"],
 )
 def test_what_cannot_be_unpacked_is_refused(serve, body: bytes, encoding: str, status: int, message: str) -> None:
     server = serve(body_limit_bytes=50_000)
