@@ -21,6 +21,7 @@ from edgeferry.converter.errors import ConverterError, RequestError
 if TYPE_CHECKING:
     from edgeferry.converter.pipeline import Conversion
     from edgeferry.converter.request import ConversionRequest
+    from edgeferry.device_profiles.measurements import MeasuredLatency
 
 __all__ = ["convert"]
 
@@ -122,7 +123,17 @@ def _request(options: dict[str, Any]) -> "ConversionRequest":
         shapes=dict(_shape(text) for text in options["shapes"]),
         repairs=options["repairs"],
         labels=options["labels"],
+        measurements=_measurements(),
     )
+
+
+def _measurements() -> "tuple[MeasuredLatency, ...]":
+    from edgeferry.device_profiles.measurements import MeasurementsError, default_path, read  # noqa: PLC0415
+
+    try:
+        return read(default_path(os.environ))
+    except MeasurementsError as err:
+        raise RequestError(str(err)) from err
 
 
 def _named(kind: type[_Kind], name: str | None, option: str) -> _Kind | None:

@@ -41,6 +41,8 @@ def verdict_row(verdict: Verdict) -> dict[str, Any]:
     """Return one scheme's figures, and why it was or was not chosen."""
     candidate = verdict.candidate
     figures = {} if candidate is None else _figures(candidate)
+    if verdict.latency is not None and verdict.latency.is_of_device:
+        figures["device_latency"] = asdict(verdict.latency)
     state = (
         "chosen" if verdict.reason.startswith("chosen") else "good" if candidate and not verdict.misses else "rejected"
     )
@@ -82,6 +84,7 @@ def _figures(candidate: Candidate) -> dict[str, Any]:
         "size_bytes": candidate.size_bytes,
         "memory_bytes": candidate.memory_bytes,
         "host_latency_ms": round(candidate.latency_ms, 4),
+        "host_p95_ms": round(candidate.p95_ms, 4),
         "repaired_by": candidate.repaired_by,
         "evaluation": evaluation_summary(candidate),
     }

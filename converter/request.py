@@ -12,6 +12,7 @@ from edgeferry.converter.metrics import Metric
 from edgeferry.converter.objective import Objective
 from edgeferry.converter.schemes import SUPPORTED, Io, Variant, needs_calibration, variants
 from edgeferry.device_profiles import DeviceProfile, Scheme
+from edgeferry.device_profiles.measurements import MeasuredLatency
 
 __all__ = ["ConversionRequest", "check_request"]
 
@@ -38,6 +39,7 @@ class ConversionRequest:
         objective: What is best among the candidates that keep the budgets.
         signature: Of the source; None for its serving signature, or the only one.
         shapes: Of the source's inputs, by name, the batch of 1 included; of the only one the name may be empty.
+        measurements: Latencies on real devices, as far as they were measured.
         repairs: Whether a scheme that loses too much is repaired before one that comes later is taken.
         labels: File with the names of the classes, one a line.
     """
@@ -57,6 +59,7 @@ class ConversionRequest:
     objective: Objective = Objective.ORDER
     signature: str | None = None
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    measurements: tuple[MeasuredLatency, ...] = ()
     repairs: bool = True
     labels: Path | None = None
 

@@ -4,14 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from edgeferry.converter.evaluate import Evaluation
+from edgeferry.converter.inspection.tflite_facts import OperatorUse
+from edgeferry.converter.latency import Latency
+from edgeferry.converter.legality import problems
 from edgeferry.converter.objective import Objective, best
 from edgeferry.converter.repair.plan import Step
 from edgeferry.converter.schemes import SUPPORTED
-from edgeferry.device_profiles import Budgets, Scheme
+from edgeferry.device_profiles import Budgets, DeviceProfile, Scheme
 
 __all__ = ["Candidate", "Choice", "Miss", "Unavailable", "Verdict", "choose", "in_mib", "keeps_accuracy"]
 
 
+_FAR = 1e9
 _ROUNDING = 1e-9  # 0.95 - 0.94 is a little more than 0.01, and yet one sample of a hundred
 
 
@@ -23,6 +27,8 @@ class Candidate:
         size_bytes: Of the ``.tflite`` file.
         memory_bytes: Peak memory of loading and running it on the build host.
         latency_ms: Median time of one inference on the build host.
+        p95_ms: 95 of 100 inferences took no longer there.
+        operations: That it consists of.
         repaired_by: What was done so that it loses less, in words; empty for nothing.
     """
 
@@ -31,6 +37,8 @@ class Candidate:
     memory_bytes: int
     latency_ms: float
     evaluation: Evaluation
+    p95_ms: float = 0.0
+    operations: tuple[OperatorUse, ...] = ()
     repaired_by: str = ""
 
     @property
@@ -70,12 +78,14 @@ class Verdict:
         candidate: None where the scheme was not made.
         misses: Budgets that it does not keep.
         reason: Why it is not the one, or "chosen".
+        latency: The best that is known; None where the scheme was not made.
     """
 
     scheme: Scheme
     candidate: Candidate | None
     misses: tuple[Miss, ...]
     reason: str
+    latency: Latency | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,31 +123,31 @@ class Choice:
 
 
 def choose(
-    profile: str,
+    profile: DeviceProfile,
     schemes: Sequence[Scheme],
-    budgets: Budgets,
     candidates: Mapping[Scheme, Candidate | Unavailable],
     max_drop: float,
     *,
     objective: Objective = Objective.ORDER,
+    latencies: Mapping[Scheme, Latency] | None = None,
 ) -> Choice:
-    """Return the best of ``schemes`` among those that keep ``budgets`` and surely lose at most ``max_drop``.
-
-    Latency is no budget here: a time on the build host says nothing of the device.
+    """Return the best of ``schemes`` among those that ``profile`` can run and that surely lose at most ``max_drop``.
 
     Args:
-        profile: Name of the profile.
-        schemes: The profile's, the preferred one first.
-        budgets: The profile's.
+        profile: What it can run, and what a model may cost there. A latency on the build host says nothing of the
+            device, so the budget for it is held against figures of such devices alone.
+        schemes: To choose from, the preferred one first.
         candidates: What was made; a supported scheme is among them.
         max_drop: Greatest allowed loss of score, 0.01 is one point of a hundred; the upper end of the 95 % confidence
             interval is held against it.
         objective: What is best; the first of ``schemes`` unless something else is asked for.
+        latencies: The best that are known of candidates, by scheme.
     """
-    judged = [_judge(scheme, candidates.get(scheme), budgets, max_drop) for scheme in schemes]
+    known = latencies or {}
+    judged = [_judge(scheme, candidates.get(scheme), profile, max_drop, known.get(scheme)) for scheme in schemes]
     good = [verdict.candidate for verdict in judged if verdict.candidate is not None and not verdict.misses]
     chosen = good[best(objective, good)] if good else None
-    return Choice(profile, tuple(_concluded(verdict, chosen, objective) for verdict in judged), chosen)
+    return Choice(profile.name, tuple(_concluded(verdict, chosen, objective) for verdict in judged), chosen)
 
 
 def keeps_accuracy(candidate: Candidate, max_drop: float) -> bool:
@@ -150,14 +160,24 @@ def in_mib(size_bytes: int) -> str:
     return f"{size_bytes / 2**20:.2f} MiB" if size_bytes >= 2**20 else f"{size_bytes / 2**10:.1f} KiB"
 
 
-def _judge(scheme: Scheme, found: Candidate | Unavailable | None, budgets: Budgets, max_drop: float) -> Verdict:
+def _judge(
+    scheme: Scheme,
+    found: Candidate | Unavailable | None,
+    profile: DeviceProfile,
+    max_drop: float,
+    latency: Latency | None,
+) -> Verdict:
     if found is None:
         can = ", ".join(SUPPORTED)
         return Verdict(scheme, None, (), f"passed over: the converter makes {can}")
     if isinstance(found, Unavailable):
         return Verdict(scheme, None, (), f"not made: {found.reason}")
-    misses = _misses(found, budgets, max_drop)
-    return Verdict(scheme, found, misses, "; ".join(miss.sentence for miss in misses))
+    misses = (
+        *_impossible(found, profile),
+        *_misses(found, profile.budgets, max_drop),
+        *_slow(latency, profile.budgets),
+    )
+    return Verdict(scheme, found, misses, "; ".join(miss.sentence for miss in misses), latency)
 
 
 def _concluded(verdict: Verdict, chosen: Candidate | None, objective: Objective) -> Verdict:
@@ -167,6 +187,20 @@ def _concluded(verdict: Verdict, chosen: Candidate | None, objective: Objective)
         return replace(verdict, reason=f"chosen, repaired by {chosen.repaired_by}" if chosen.repaired_by else "chosen")
     first = "comes first" if objective is Objective.ORDER else f"is better for {objective}"
     return replace(verdict, reason=f"good, but {chosen.scheme} {first}")
+
+
+def _impossible(candidate: Candidate, profile: DeviceProfile) -> tuple[Miss, ...]:
+    """Return what of ``candidate`` the profile's runtime cannot run: no other miss is as far from being kept."""
+    return tuple(Miss(f"cannot run there: {problem}", _FAR) for problem in problems(candidate.operations, profile))
+
+
+def _slow(latency: Latency | None, budgets: Budgets) -> tuple[Miss, ...]:
+    if latency is None or budgets.latency_ms is None or not latency.is_of_device:
+        return ()
+    if latency.median_ms <= budgets.latency_ms:
+        return ()
+    sentence = f"takes {latency}, the profile allows {budgets.latency_ms:g} ms"
+    return (Miss(sentence, _excess(latency.median_ms, budgets.latency_ms)),)
 
 
 def _misses(candidate: Candidate, budgets: Budgets, max_drop: float) -> tuple[Miss, ...]:

@@ -12,6 +12,7 @@ from functools import partial
 
 import psutil
 
+from edgeferry.converter.latency import known_latency
 from edgeferry.converter.repair.ladder import Climb, Ladder
 from edgeferry.converter.repair.plan import Step
 from edgeferry.converter.request import ConversionRequest
@@ -84,7 +85,12 @@ class Stock:
         candidates = {scheme: one if isinstance(one, Unavailable) else one.candidate for scheme, one in offered.items()}
         wanted = self._request.wanted(profile)
         request = self._request
-        return choose(profile.name, wanted, profile.budgets, candidates, request.max_drop, objective=request.objective)
+        latencies = {
+            scheme: known_latency(request.name, one.scheme, one.latency_ms, profile, request.measurements)
+            for scheme, one in candidates.items()
+            if isinstance(one, Candidate)
+        }
+        return choose(profile, wanted, candidates, request.max_drop, objective=request.objective, latencies=latencies)
 
     def _climb(self, variant: Variant, *, may_mix: bool) -> Climb:
         plain = self._made[variant]

@@ -13,7 +13,7 @@ def headings(choices: Sequence[Choice]) -> tuple[str, ...]:
     """Return the names of the columns; the score's is its metric."""
     verdicts = [verdict for choice in choices for verdict in choice.verdicts]
     metrics = [verdict.candidate.evaluation.metric for verdict in verdicts if verdict.candidate]
-    return ("profile", "scheme", "size", metrics[0] if metrics else "score", "drop (95 %)", "verdict")
+    return ("profile", "scheme", "size", metrics[0] if metrics else "score", "drop (95 %)", "latency", "verdict")
 
 
 def rows(choices: Sequence[Choice]) -> list[tuple[str, ...]]:
@@ -38,12 +38,13 @@ def text_table(names: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 def _cells(verdict: Verdict) -> tuple[str, ...]:
     candidate = verdict.candidate
     if candidate is None:
-        return verdict.scheme, "", "", "", verdict.reason
+        return verdict.scheme, "", "", "", "", verdict.reason
     evaluation = candidate.evaluation
     return (
         verdict.scheme,
         in_mib(candidate.size_bytes),
         f"{evaluation.score:.4f}",
         f"{evaluation.drop:+.4f} ({evaluation.interval[0]:+.4f} to {evaluation.interval[1]:+.4f})",
+        str(verdict.latency or ""),
         verdict.reason,
     )

@@ -157,6 +157,8 @@ class Workshop:
             size_bytes=model.stat().st_size,
             memory_bytes=measurement.memory_bytes,
             latency_ms=measurement.latency_ms,
+            p95_ms=measurement.p95_ms,
+            operations=measurement.operations,
             evaluation=evaluate(float_model.results, measurement.results, self._samples.labels, self._request.metric),
         )
         return Made(variant, model, measurement, candidate)

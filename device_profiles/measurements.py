@@ -1,7 +1,7 @@
 """Latencies that were measured on real devices, and where a workstation keeps them.
 
-``edgeferry bench`` adds to them, ``edgeferry convert`` prefers them to any other figure. A figure belongs to the bytes
-of a model on a kind of device: another model, or the same one converted anew with another result, has none.
+``edgeferry bench`` adds to them, ``edgeferry convert`` prefers them to any other figure. A figure belongs to a model of
+one scheme on a kind of device: its next version has other weights, and takes the same time.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["MeasuredLatency", "MeasurementsError", "default_path", "find", "merged", "parse", "read", "spell"]
+__all__ = ["MeasuredLatency", "MeasurementsError", "default_path", "find_similar", "merged", "parse", "read", "spell"]
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
 MAX_MEASUREMENTS = 10_000
@@ -110,7 +110,9 @@ def merged(known: Iterable[MeasuredLatency], new: MeasuredLatency) -> tuple[Meas
     return (*others, new)[-MAX_MEASUREMENTS:]
 
 
-def find(measurements: Iterable[MeasuredLatency], profile: str, sha256: str) -> MeasuredLatency | None:
-    """Return the newest measurement of these bytes on this kind of device."""
-    found = [one for one in measurements if (one.profile, one.sha256) == (profile, sha256)]
+def find_similar(
+    measurements: Iterable[MeasuredLatency], profile: str, model: str, scheme: str
+) -> MeasuredLatency | None:
+    """Return the newest measurement of a version of ``model`` with this scheme on this kind of device."""
+    found = [one for one in measurements if (one.profile, one.model, one.scheme) == (profile, model, scheme)]
     return max(found, key=lambda one: one.measured_at, default=None)

@@ -30,8 +30,8 @@ __all__ = ["bench"]
 def bench(session: Session, *, device: str, artifact: str, seconds: float) -> None:
     """Measure ARTIFACT (MODEL, MODEL:VERSION or a folder DIR/NAME/N that was pushed) on DEVICE, and keep the figure.
 
-    The model is run in a process of its own, beside whatever is served; `edgeferry convert` shows the figure when it
-    makes the same bytes again.
+    The model is run in a process of its own, beside whatever is served; `edgeferry convert` shows the figure for the
+    next version.
 
     Example: edgeferry bench pi-kitchen build/digits/3 --seconds 10
     """

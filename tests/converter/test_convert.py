@@ -246,7 +246,7 @@ def test_the_table_ends_a_conversion_and_versions_count_up(linear, run, tmp_path
     result = run(arguments)
 
     lines = result.stdout.splitlines()
-    assert lines[0].split() == ["profile", "scheme", "size", "accuracy", "drop", "(95", "%)", "verdict"]
+    assert lines[0].split() == ["profile", "scheme", "size", "accuracy", "drop", "(95", "%)", "latency", "verdict"]
     assert lines[1].split()[:2] == ["raspberry-pi-4", "float32"]
     assert lines[1].endswith("chosen")
     assert lines[-1] == f"Wrote {tmp_path / 'digits' / '2'}"

@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 from edgeferry.converter.evaluate import Evaluation
+from edgeferry.converter.inspection.tflite_facts import OperatorKind, OperatorUse
+from edgeferry.converter.latency import Basis, Latency
 from edgeferry.converter.metrics import Metric
 from edgeferry.converter.objective import Objective
 from edgeferry.converter.selection import Candidate, Unavailable, choose, in_mib
-from edgeferry.device_profiles import Budgets, Scheme
+from edgeferry.device_profiles import Budgets, Scheme, load_profile
 
-BUDGETS = Budgets(model_bytes=2 << 20, memory_bytes=8 << 20)
+BUDGETS = Budgets(model_bytes=2 << 20, memory_bytes=8 << 20, latency_ms=20.0)
+BOARD = replace(load_profile("raspberry-pi-32bit"), name="board", budgets=BUDGETS)
 ORDER = (Scheme.INT8, Scheme.DYNAMIC_INT8, Scheme.FLOAT32)
 
 
@@ -27,7 +30,7 @@ def candidate(
 
 
 def chosen_from(*candidates: Candidate | Unavailable, order=ORDER, max_drop: float = 0.01):
-    return choose("board", order, BUDGETS, {one.scheme: one for one in candidates}, max_drop)
+    return choose(BOARD, order, {one.scheme: one for one in candidates}, max_drop)
 
 
 def test_the_first_scheme_that_keeps_the_budgets_is_chosen():
@@ -127,7 +130,7 @@ def test_a_repaired_one_says_by_what():
 def test_a_mixed_model_stands_in_for_the_scheme_that_it_was_made_of():
     mixed = replace(candidate(Scheme.MIXED), repaired_by="1 layer in float")
 
-    choice = choose("board", ORDER, BUDGETS, {Scheme.INT8: mixed, Scheme.FLOAT32: candidate(Scheme.FLOAT32)}, 0.01)
+    choice = choose(BOARD, ORDER, {Scheme.INT8: mixed, Scheme.FLOAT32: candidate(Scheme.FLOAT32)}, 0.01)
 
     assert choice.chosen is mixed
     assert choice.verdicts[-1].reason == "good, but mixed comes first"
@@ -150,7 +153,41 @@ def test_too_few_samples_are_told_and_not_repaired():
 def test_another_objective_overrides_the_order():
     candidates = {one.scheme: one for one in (candidate(Scheme.INT8), candidate(Scheme.FLOAT32, size_bytes=5))}
 
-    choice = choose("board", (Scheme.INT8, Scheme.FLOAT32), BUDGETS, candidates, 0.01, objective=Objective.SIZE)
+    choice = choose(BOARD, (Scheme.INT8, Scheme.FLOAT32), candidates, 0.01, objective=Objective.SIZE)
 
     assert choice.chosen.scheme is Scheme.FLOAT32
     assert choice.verdicts[0].reason == "good, but float32 is better for size"
+
+
+def test_what_the_runtime_cannot_run_is_not_chosen():
+    gelu = OperatorUse(name="GELU", kind=OperatorKind.BUILTIN, version=1, types=("int16",), outputs=("int16",), count=1)
+    candidates = (replace(candidate(Scheme.INT8), operations=(gelu,)), candidate(Scheme.FLOAT32))
+
+    choice = chosen_from(*candidates)
+
+    assert choice.chosen.scheme is Scheme.FLOAT32
+    assert choice.verdicts[0].reason.startswith("cannot run there: GELU")
+    assert choice.losing() == ()
+
+
+def test_a_latency_on_such_a_device_is_held_against_its_budget():
+    latencies = {
+        Scheme.INT8: Latency(25.0, Basis.MEASURED, "kitchen"),
+        Scheme.FLOAT32: Latency(19.0, Basis.MEASURED, "kitchen"),
+    }
+    candidates = {one.scheme: one for one in (candidate(Scheme.INT8), candidate(Scheme.FLOAT32))}
+
+    choice = choose(BOARD, (Scheme.INT8, Scheme.FLOAT32), candidates, 0.01, latencies=latencies)
+
+    assert choice.chosen.scheme is Scheme.FLOAT32
+    assert choice.verdicts[0].reason == "takes 25 ms on kitchen, the profile allows 20 ms"
+
+
+def test_a_latency_on_this_host_says_nothing_of_the_device():
+    choice = choose(
+        BOARD, (Scheme.INT8,), {Scheme.INT8: candidate(Scheme.INT8)}, 0.01,
+        latencies={Scheme.INT8: Latency(25.0, Basis.HOST)},
+    )  # fmt: skip
+
+    assert choice.chosen is not None
+    assert str(choice.verdicts[0].latency) == "25 ms here"

@@ -1,4 +1,4 @@
-"""Latencies that were measured on devices are kept by the bytes of the model and the kind of device."""
+"""Latencies that were measured on devices are kept, and found again for the next version."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from edgeferry.device_profiles.measurements import (
     MeasuredLatency,
     MeasurementsError,
     default_path,
-    find,
+    find_similar,
     merged,
     parse,
     read,
@@ -88,12 +88,13 @@ def test_the_oldest_figures_go_first() -> None:
     assert (kept[0].device, kept[-1]) == ("pi-1", ONE)
 
 
-def test_the_newest_figure_of_a_kind_of_device_is_found() -> None:
-    newer = replace(ONE, device="workshop", measured_at="2026-01-03T03:04:05+00:00")
+def test_the_newest_figure_of_a_model_on_a_kind_of_device_is_found() -> None:
+    newer = replace(ONE, version=4, sha256="b" * 64, measured_at="2026-01-03T03:04:05+00:00")
 
-    assert find([newer, ONE], "raspberry-pi-4", "a" * 64) == newer
-    assert find([newer, ONE], "raspberry-pi-5", "a" * 64) is None
-    assert find([newer, ONE], "raspberry-pi-4", "b" * 64) is None
+    assert find_similar([newer, ONE], "raspberry-pi-4", "digits", "int8") == newer
+    assert find_similar([newer, ONE], "raspberry-pi-5", "digits", "int8") is None
+    assert find_similar([newer, ONE], "raspberry-pi-4", "letters", "int8") is None
+    assert find_similar([newer, ONE], "raspberry-pi-4", "digits", "float16") is None
 
 
 @pytest.mark.parametrize(
