@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgeferry.converter.errors import ChildError, ConverterError, error_named
+from edgeferry.converter.errors import ChildError, Code, ConverterError, error_named
 
 __all__ = [
     "DEFAULT_DEADLINE_S",
@@ -107,7 +107,10 @@ def run_child(
         if watch is not None:
             watch(Step("", child=what))
     if exit_code is None:
-        raise ChildError(f"{what} took longer than {deadline_s:g} s{_at_step(folder)}; allow more with --timeout")
+        raise ChildError(
+            f"{what} took longer than {deadline_s:g} s{_at_step(folder)}; allow more with --timeout",
+            code=Code.CHILD_TOO_SLOW,
+        )
     return _result(folder, exit_code, what)
 
 
@@ -118,7 +121,7 @@ def child_main(work: Callable[[dict[str, Any], Path], Mapping[str, object]]) -> 
     try:
         result = dict(work(json.loads((folder / _JOB).read_text()), folder))
     except ConverterError as err:
-        result = {"error": type(err).__name__, "message": str(err)}
+        result = {"error": type(err).__name__, "message": str(err), "code": err.code}
     partial = folder / f"{_RESULT}.partial"
     partial.write_text(json.dumps(result))
     partial.replace(folder / _RESULT)
@@ -210,7 +213,7 @@ def _result(folder: Path, exit_code: int, what: str) -> dict[str, Any]:
     except FileNotFoundError as err:
         raise ChildError(f"{what} failed{_at_step(folder)}{_last_words(folder)}") from err
     if "error" in result:
-        raise error_named(result["error"], result["message"])
+        raise error_named(result["error"], result["message"], result["code"])
     return result
 
 

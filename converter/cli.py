@@ -152,7 +152,7 @@ def _shape(text: str) -> tuple[str, tuple[int, ...]]:
 
 
 def _fail(err: ConverterError) -> NoReturn:
-    click.echo(f"edgeferry: {err}", err=True)
+    click.echo(f"edgeferry: {err.line}", err=True)
     sys.exit(err.exit_code)
 
 

@@ -1,5 +1,8 @@
 """Every error that a user of the converter can meet; the message is fit to be shown as it is.
 
+Beside its kind, which decides the exit code, each has a code that stays the same when sentences change: to search for,
+and to tell in scripts. `docs/converter-errors.md` is their catalogue.
+
 ConverterError           exit 1
 +- RequestError          exit 2   what was asked for makes no sense: an unknown profile, a file that is not there
 +- SourceError                    the model file cannot be read, or does not convert
@@ -11,10 +14,13 @@ ConverterError           exit 1
 +- ArtifactError                  the artifact cannot be written, or a version holds something else already
 """
 
+from enum import StrEnum
+
 __all__ = [
     "ArtifactError",
     "BudgetError",
     "ChildError",
+    "Code",
     "ConversionDiffersError",
     "ConverterError",
     "QuantizationError",
@@ -25,44 +31,105 @@ __all__ = [
 ]
 
 
+class Code(StrEnum):
+    """What is wrong, in a word that stays the same."""
+
+    # what was asked for
+    REQUEST_WRONG = "REQUEST_WRONG"
+    # the source
+    SOURCE_UNREADABLE = "SOURCE_UNREADABLE"
+    CUSTOM_CLASS = "CUSTOM_CLASS"
+    LAMBDA_LAYER = "LAMBDA_LAYER"
+    SUBCLASSED_MODEL = "SUBCLASSED_MODEL"
+    NOT_NUMBERS = "NOT_NUMBERS"
+    BATCH_FIXED = "BATCH_FIXED"
+    SIGNATURE_UNCLEAR = "SIGNATURE_UNCLEAR"
+    QUANTIZED_ALREADY = "QUANTIZED_ALREADY"
+    # its conversion
+    OP_NOT_SUPPORTED = "OP_NOT_SUPPORTED"
+    CONVERTER_FAILED = "CONVERTER_FAILED"
+    RESULT_UNUSABLE = "RESULT_UNUSABLE"
+    CONVERSION_DIFFERS = "CONVERSION_DIFFERS"
+    # samples, schemes, budgets
+    SAMPLES_UNUSABLE = "SAMPLES_UNUSABLE"
+    QUANTIZER_REFUSED = "QUANTIZER_REFUSED"
+    NO_SCHEME_FITS = "NO_SCHEME_FITS"
+    # processes and files
+    CHILD_CRASHED = "CHILD_CRASHED"
+    CHILD_TOO_SLOW = "CHILD_TOO_SLOW"
+    ARTIFACT_UNUSABLE = "ARTIFACT_UNUSABLE"
+    FAILED = "FAILED"
+
+
 class ConverterError(Exception):
-    """Root of all errors of the converter."""
+    """Root of all errors of the converter.
+
+    Args:
+        message: A sentence for the person who reads it.
+        code: What is wrong; that of the kind unless given.
+    """
 
     exit_code = 1
+    code = Code.FAILED
+
+    def __init__(self, message: str, *, code: Code | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+
+    @property
+    def line(self) -> str:
+        """Return what a command ends with: the sentence and, in brackets, the code."""
+        return f"{self} [{self.code}]"
 
 
 class RequestError(ConverterError):
     """What was asked for makes no sense."""
 
     exit_code = 2
+    code = Code.REQUEST_WRONG
 
 
 class SourceError(ConverterError):
     """The model file cannot be read, or does not convert."""
 
+    code = Code.SOURCE_UNREADABLE
+
 
 class ConversionDiffersError(SourceError):
     """The float ``.tflite`` computes something else than the model that it was made from."""
+
+    code = Code.CONVERSION_DIFFERS
 
 
 class SamplesError(ConverterError):
     """The samples are not usable, or do not fit the model."""
 
+    code = Code.SAMPLES_UNUSABLE
+
 
 class QuantizationError(ConverterError):
     """A scheme cannot be made of this model."""
+
+    code = Code.QUANTIZER_REFUSED
 
 
 class ChildError(ConverterError):
     """A child process crashed, hung or ended without a result."""
 
+    code = Code.CHILD_CRASHED
+
 
 class BudgetError(ConverterError):
     """No scheme keeps the budgets of a profile."""
 
+    code = Code.NO_SCHEME_FITS
+
 
 class ArtifactError(ConverterError):
     """The artifact cannot be written, or its version holds something else already."""
+
+    code = Code.ARTIFACT_UNUSABLE
 
 
 _KINDS = {
@@ -80,6 +147,6 @@ _KINDS = {
 }
 
 
-def error_named(name: str, message: str) -> ConverterError:
+def error_named(name: str, message: str, code: str) -> ConverterError:
     """Return the error whose class is called ``name``: how errors cross from a child process."""
-    return _KINDS.get(name, ConverterError)(message)
+    return _KINDS.get(name, ConverterError)(message, code=Code(code))

@@ -24,7 +24,6 @@ from edgeferry.converter.arrays import create_arrays, read_arrays
 from edgeferry.converter.child import child_main, report_step
 from edgeferry.converter.errors import ConverterError
 from edgeferry.converter.inspection.tflite_facts import OperatorUse
-from edgeferry.converter.inspection.tflite_file import read_tflite
 from edgeferry.converter.samples import Samples, encode_sample
 from edgeferry.converter.stages import Stages
 from edgeferry.inference.model import Model, ModelError
@@ -122,6 +121,8 @@ def main() -> None:
 
 
 def _measure(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
+    from edgeferry.converter.inspection.tflite_file import read_tflite  # noqa: PLC0415 - not for the parent
+
     path = Path(job["model"])
     report_step(folder, f"loading {path.name}")
     bound = Samples.load(Path(job["samples"])).bind(parse_specs(job["inputs"]))

@@ -17,5 +17,5 @@ def explained_errors() -> Iterator[None]:
     try:
         yield
     except ConverterError as err:
-        click.echo(f"edgeferry: {err}", err=True)
+        click.echo(f"edgeferry: {err.line}", err=True)
         sys.exit(err.exit_code)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgeferry.converter.arrays import write_arrays
 from edgeferry.converter.child import child_main, report_step
-from edgeferry.converter.errors import SamplesError, SourceError
+from edgeferry.converter.errors import Code, SamplesError, SourceError
 from edgeferry.converter.formats.registry import FORMATS
 from edgeferry.converter.formats.source import Source, fixed_shapes
 from edgeferry.converter.metrics import Metric, check_labels, default_metric
@@ -53,7 +53,8 @@ def _convert(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     try:
         return {"inputs": msgspec.to_builtins(Model.load(model).inputs)}
     except ModelError as err:
-        raise SourceError(f"{path.name} converts, but the result cannot be run: {err}") from err
+        sentence = f"{path.name} converts, but the result cannot be run: {err}"
+        raise SourceError(sentence, code=Code.RESULT_UNUSABLE) from err
 
 
 def _run(source: Source, samples: Mapping[str, NDArray[Any]], compared: int) -> dict[str, NDArray[Any]]:
@@ -61,7 +62,8 @@ def _run(source: Source, samples: Mapping[str, NDArray[Any]], compared: int) -> 
     runs = [source.run({name: array[i : i + 1] for name, array in samples.items()}) for i in range(count)]
     for name, output in runs[0].items():
         if output.dtype.kind not in "fiub":
-            raise SourceError(f"output {name!r} holds {output.dtype}; only numbers can be converted")
+            sentence = f"output {name!r} holds {output.dtype}; only numbers can be converted"
+            raise SourceError(sentence, code=Code.NOT_NUMBERS)
     return {name: np.stack([run[name] for run in runs]) for name in runs[0]}
 
 

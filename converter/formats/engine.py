@@ -9,9 +9,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from edgeferry.converter.errors import SourceError
+from edgeferry.converter.errors import Code, SourceError
 
-__all__ = ["explain", "saved_model_to_tflite"]
+__all__ = ["code_of", "explain", "saved_model_to_tflite"]
 
 _OPERATIONS = re.compile(r"^(?:Flex|Custom|TF Select) ops: (.+)$", re.MULTILINE)
 _LAYER = re.compile(r'loc\([^"]*"[^"]*", "([^"@]+)@')
@@ -30,7 +30,12 @@ def saved_model_to_tflite(folder: Path, signature: str, *, what: str) -> bytes:
     try:
         return bytes(converter.convert())
     except Exception as err:  # any failure of a foreign compiler is one answer to the user
-        raise SourceError(f"{what} does not convert: {explain(str(err))}") from err
+        raise SourceError(f"{what} does not convert: {explain(str(err))}", code=code_of(str(err))) from err
+
+
+def code_of(message: str) -> Code:
+    """Return what the converter's message comes to."""
+    return Code.OP_NOT_SUPPORTED if _OPERATIONS.search(message) else Code.CONVERTER_FAILED
 
 
 def explain(message: str) -> str:

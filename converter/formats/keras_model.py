@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgeferry.converter.errors import RequestError, SourceError
+from edgeferry.converter.errors import Code, RequestError, SourceError
 from edgeferry.converter.formats.engine import saved_model_to_tflite
 from edgeferry.converter.formats.source import Shapes
 from edgeferry.inference.quantization import datatype_of
@@ -36,13 +36,15 @@ def load(path: Path, signature: str | None = None) -> "KerasSource":
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as err:  # Keras raises whatever a layer's own constructor raises
-        raise SourceError(f"{path.name} cannot be loaded: {_explain(err)}") from err
+        sentence, code = _explain(err)
+        raise SourceError(f"{path.name} cannot be loaded: {sentence}", code=code) from err
     try:
         flat = keras.Model(list(model.inputs), list(model.outputs))
     except (AttributeError, TypeError, ValueError) as err:
         raise SourceError(
             f"{path.name} is a subclassed model without fixed inputs; "
-            'export it as a SavedModel, model.export("folder"), and convert the folder'
+            'export it as a SavedModel, model.export("folder"), and convert the folder',
+            code=Code.SUBCLASSED_MODEL,
         ) from err
     return KerasSource(path.name, flat)
 
@@ -82,7 +84,10 @@ class KerasSource:
 def _spec(model_name: str, tensor: Any) -> TensorSpec:
     datatype = None if tensor.dtype == "string" else datatype_of(np.dtype(tensor.dtype))
     if datatype is None:
-        raise SourceError(f"{model_name}: input {tensor.name!r} holds {tensor.dtype}; only numbers can be converted")
+        raise SourceError(
+            f"{model_name}: input {tensor.name!r} holds {tensor.dtype}; only numbers can be converted",
+            code=Code.NOT_NUMBERS,
+        )
     return TensorSpec(tensor.name, datatype, tuple(-1 if size is None else size for size in tensor.shape))
 
 
@@ -91,16 +96,18 @@ def _unique(names: Sequence[str]) -> list[str]:
     return [name if counts[name] == 1 else f"{name}_{index}" for index, name in enumerate(names)]
 
 
-def _explain(err: Exception) -> str:
+def _explain(err: Exception) -> tuple[str, Code]:
     missing = _MISSING_CLASS.search(str(err))
     if missing:
-        return (
+        sentence = (
             f"it uses the custom class {missing[1]!r}, whose code is not in the file; export it as a SavedModel "
             'where that code is, model.export("folder"), and convert the folder'
         )
+        return sentence, Code.CUSTOM_CLASS
     if "Lambda" in str(err):
-        return (
+        sentence = (
             "it has a Lambda layer, whose Python code could do anything and is therefore not run; "
             'export it as a SavedModel where you trust it, model.export("folder"), and convert the folder'
         )
-    return " ".join(str(err).split())[:_SENTENCE_CHARACTERS] or type(err).__name__
+        return sentence, Code.LAMBDA_LAYER
+    return " ".join(str(err).split())[:_SENTENCE_CHARACTERS] or type(err).__name__, Code.SOURCE_UNREADABLE

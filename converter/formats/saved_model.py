@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgeferry.converter.errors import RequestError, SourceError
+from edgeferry.converter.errors import Code, RequestError, SourceError
 from edgeferry.converter.formats.engine import saved_model_to_tflite
 from edgeferry.converter.formats.slots import without_slots
 from edgeferry.converter.formats.source import Shapes
@@ -75,14 +75,18 @@ def _signature(model_name: str, names: list[str], wanted: str | None) -> str:
     if wanted is not None and wanted not in names:
         raise RequestError(f"--signature {wanted!r}: {model_name} has {found}")
     if wanted is None and _SIGNATURE not in names and len(names) != 1:
-        raise SourceError(f"{model_name} has signatures {found}; name one with --signature")
+        sentence = f"{model_name} has signatures {found}; name one with --signature"
+        raise SourceError(sentence, code=Code.SIGNATURE_UNCLEAR)
     return wanted or (_SIGNATURE if _SIGNATURE in names else names[0])
 
 
 def _spec(model_name: str, name: str, spec: Any) -> TensorSpec:
     datatype = None if spec.dtype == tf.string else datatype_of(np.dtype(spec.dtype.as_numpy_dtype))
     if datatype is None:
-        raise SourceError(f"{model_name}: input {name!r} holds {spec.dtype.name}; only numbers can be converted")
+        raise SourceError(
+            f"{model_name}: input {name!r} holds {spec.dtype.name}; only numbers can be converted",
+            code=Code.NOT_NUMBERS,
+        )
     if spec.shape.rank is None:
         raise SourceError(f"{model_name}: input {name!r} has no known number of dimensions; save it with one")
     return TensorSpec(name, datatype, tuple(-1 if size is None else size for size in spec.shape))

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from edgeferry.converter.errors import RequestError, SourceError
+from edgeferry.converter.errors import Code, RequestError, SourceError
 from edgeferry.wire.desired import TensorSpec
 
 __all__ = ["Shapes", "Source", "fixed_shapes"]
@@ -58,7 +58,8 @@ def fixed_shapes(
         if not spec.shape or spec.shape[0] not in (-1, 1):
             raise SourceError(
                 f"input {spec.name!r} has shape {list(spec.shape)}, wanted a first dimension of 1 or an open one, "
-                "which counts the samples; save the model with batch size None or 1"
+                "which counts the samples; save the model with batch size None or 1",
+                code=Code.BATCH_FIXED,
             )
     found = {spec.name: (1, *samples[spec.name].shape[1:]) for spec in inputs}
     for name, shape in (wanted or {}).items():

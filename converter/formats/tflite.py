@@ -8,7 +8,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 from numpy.typing import NDArray
 
-from edgeferry.converter.errors import RequestError, SourceError
+from edgeferry.converter.errors import Code, RequestError, SourceError
 from edgeferry.converter.formats.source import Shapes
 from edgeferry.inference.model import Model, ModelError
 
@@ -64,12 +64,14 @@ def _check(name: str, content: Any, wanted: str | None) -> None:
     if wanted is not None and wanted not in keys:
         raise RequestError(f"--signature {wanted!r}: {name} has {', '.join(keys) or 'none'}")
     if len(keys) > 1:
-        raise SourceError(f"{name} has the signatures {', '.join(keys)}; convert the model that it was made of")
+        sentence = f"{name} has the signatures {', '.join(keys)}; convert the model that it was made of"
+        raise SourceError(sentence, code=Code.SIGNATURE_UNCLEAR)
     for tensor in content.subgraphs[0].tensors:
         quantization = tensor.quantization
         if quantization is not None and quantization.scale is not None and len(quantization.scale):
             raise SourceError(
-                f"{name} is quantized already (tensor {_text(tensor.name)!r}); give the float model that it was made of"
+                f"{name} is quantized already (tensor {_text(tensor.name)!r}); give the float model it was made of",
+                code=Code.QUANTIZED_ALREADY,
             )
 
 

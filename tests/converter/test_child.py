@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from edgeferry.converter.child import Step, Watch, run_child
-from edgeferry.converter.errors import ChildError, ConverterError, SamplesError, error_named
+from edgeferry.converter.errors import ChildError, SamplesError
 
 HEAD = """
 import os, signal, sys, time
@@ -145,10 +145,6 @@ def test_a_module_of_the_users_folder_is_not_imported(child, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path / "elsewhere")
 
     assert child("return {'good': True}") == {"good": True}
-
-
-def test_an_error_of_an_unknown_class_is_still_an_error():
-    assert type(error_named("Strange", "said")) is ConverterError
 
 
 def path_with(folder: Path) -> str:

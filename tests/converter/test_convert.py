@@ -339,7 +339,9 @@ def test_a_missing_model_is_a_wrong_usage(linear, run, tmp_path):
     result = run(["none.keras", *linear.arguments(tmp_path / "out", *PI)[1:]])
 
     assert result.exit_code == 2
-    assert result.stderr == ("edgeferry: none.keras: No such file or directory; wanted a model file or a SavedModel\n")
+    assert result.stderr == (
+        "edgeferry: none.keras: No such file or directory; wanted a model file or a SavedModel [REQUEST_WRONG]\n"
+    )
 
 
 def test_an_output_that_is_a_file_is_refused_before_anything_is_done(linear, run, tmp_path):
@@ -349,7 +351,8 @@ def test_an_output_that_is_a_file_is_refused_before_anything_is_done(linear, run
 
     assert result.exit_code == 1
     home = tmp_path / "out" / "digits"
-    assert result.stderr == f"edgeferry: {home}: cannot be written: {tmp_path / 'out'} is a file; wanted a folder\n"
+    sentence = f"{home}: cannot be written: {tmp_path / 'out'} is a file; wanted a folder"
+    assert result.stderr == f"edgeferry: {sentence} [ARTIFACT_UNUSABLE]\n"
     assert (tmp_path / "out").read_text() == "mine"
 
 

@@ -165,7 +165,7 @@ def test_a_signature_that_is_not_there_is_told_with_those_that_are(tmp_path, run
     result = run_inspect(path, "--signature", "train")
 
     assert result.exit_code == 2
-    assert result.stderr.endswith("has no signature 'train'; its signatures are: serving_default\n")
+    assert result.stderr.endswith("has no signature 'train'; its signatures are: serving_default [REQUEST_WRONG]\n")
     assert run_inspect(path, "--signature", "serving_default").exit_code == 0
 
 
