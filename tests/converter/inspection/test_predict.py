@@ -99,7 +99,8 @@ def test_samples_that_do_not_fit_are_told(tmp_path, run_predict):
 
     assert result.exit_code == 1
     assert result.stderr == (
-        f"edgeferry: {tmp_path / 'x.npz'}: the array for input 'x' has shape [3, 7], wanted [samples, 64] [SAMPLES_UNUSABLE]\n"
+        f"edgeferry: {tmp_path / 'x.npz'}: the array for input 'x' has shape [3, 7], wanted [samples, 64] "
+        "[SAMPLES_UNUSABLE]\n"
     )
 
 
