@@ -1,6 +1,6 @@
 """What is best among candidates that keep every budget. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -47,19 +47,20 @@ def best(objective: Objective, rated: Sequence[Rated]) -> int:
         objective: What the choice goes by.
         rated: At least one.
     """
+    if objective is Objective.ORDER:
+        return 0
     places = range(len(rated))
-    match objective:
-        case Objective.ACCURACY:
-            return min(places, key=lambda at: rated[at].drop)
-        case Objective.SIZE:
-            return min(places, key=lambda at: rated[at].size_bytes)
-        case Objective.LATENCY:
-            return min(places, key=lambda at: rated[at].latency_ms)
-        case Objective.PARETO:
-            front = [at for at in places if not any(_beats(other, rated[at]) for other in rated)]
-            return min(front, key=lambda at: _distance(rated[at], rated))
-        case Objective.ORDER:
-            return 0
+    if objective is Objective.PARETO:
+        front = [at for at in places if not any(_beats(other, rated[at]) for other in rated)]
+        return min(front, key=lambda at: _distance(rated[at], rated))
+    return min(places, key=lambda at: _KEYS[objective](rated[at]))
+
+
+_KEYS: Mapping[Objective, Callable[[Rated], float]] = {
+    Objective.ACCURACY: lambda one: one.drop,
+    Objective.SIZE: lambda one: one.size_bytes,
+    Objective.LATENCY: lambda one: one.latency_ms,
+}
 
 
 def _figures(one: Rated) -> tuple[float, float, float]:

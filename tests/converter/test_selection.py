@@ -150,6 +150,14 @@ def test_too_few_samples_are_told_and_not_repaired():
     assert choice.losing() == ()
 
 
+def test_the_least_loss_may_be_what_counts():
+    candidates = {one.scheme: one for one in (candidate(Scheme.INT8, drop=0.005), candidate(Scheme.FLOAT32))}
+
+    choice = choose(BOARD, (Scheme.INT8, Scheme.FLOAT32), candidates, 0.01, objective=Objective.ACCURACY)
+
+    assert choice.chosen.scheme is Scheme.FLOAT32
+
+
 def test_another_objective_overrides_the_order():
     candidates = {one.scheme: one for one in (candidate(Scheme.INT8), candidate(Scheme.FLOAT32, size_bytes=5))}
 

