@@ -45,6 +45,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--metric", help="What candidates are judged by; what suits labels and outputs unless given.")
 @click.option("--scheme", "schemes", multiple=True, help="Try only this scheme of a profile's list; may be repeated.")
 @click.option("--objective", help="order (the profile's, as it is), accuracy, size, latency or pareto.")
+@click.option("--engine", help="What quantizes: litert (as it is), or tensorflow, from the source model.")
 @click.option("--io", help="Inputs and outputs of integer models: own (as it is), uint8 or float32.")
 @click.option("--signature", help="Of a SavedModel; its serving signature, or the only one, unless given.")
 @click.option(
@@ -98,7 +99,7 @@ def _request(options: dict[str, Any]) -> "ConversionRequest":
     from edgeferry.converter.metrics import Metric  # noqa: PLC0415
     from edgeferry.converter.objective import Objective  # noqa: PLC0415
     from edgeferry.converter.request import ConversionRequest  # noqa: PLC0415
-    from edgeferry.converter.schemes import Io  # noqa: PLC0415
+    from edgeferry.converter.schemes import Engine, Io  # noqa: PLC0415
     from edgeferry.device_profiles import ProfileError, Scheme, load_profile  # noqa: PLC0415
 
     try:
@@ -118,6 +119,7 @@ def _request(options: dict[str, Any]) -> "ConversionRequest":
         deadline_s=options["timeout_s"],
         metric=_named(Metric, options["metric"], "--metric"),
         objective=_named(Objective, options["objective"], "--objective") or Objective.ORDER,
+        engine=_named(Engine, options["engine"], "--engine") or Engine.LITERT,
         io=_named(Io, options["io"], "--io") or Io.OWN,
         signature=options["signature"],
         shapes=dict(_shape(text) for text in options["shapes"]),

@@ -10,7 +10,7 @@ from edgeferry.converter.child import DEFAULT_DEADLINE_S, MAX_DEADLINE_S
 from edgeferry.converter.errors import RequestError
 from edgeferry.converter.metrics import Metric
 from edgeferry.converter.objective import Objective
-from edgeferry.converter.schemes import SUPPORTED, Io, Variant, needs_calibration, variants
+from edgeferry.converter.schemes import SUPPORTED, Engine, Io, Variant, needs_calibration, variants
 from edgeferry.device_profiles import DeviceProfile, Scheme
 from edgeferry.device_profiles.measurements import MeasuredLatency
 
@@ -40,6 +40,7 @@ class ConversionRequest:
         signature: Of the source; None for its serving signature, or the only one.
         shapes: Of the source's inputs, by name, the batch of 1 included; of the only one the name may be empty.
         measurements: Latencies on real devices, as far as they were measured.
+        engine: What quantizes.
         repairs: Whether a scheme that loses too much is repaired before one that comes later is taken.
         labels: File with the names of the classes, one a line.
     """
@@ -60,6 +61,7 @@ class ConversionRequest:
     signature: str | None = None
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     measurements: tuple[MeasuredLatency, ...] = ()
+    engine: Engine = Engine.LITERT
     repairs: bool = True
     labels: Path | None = None
 

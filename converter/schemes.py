@@ -12,12 +12,19 @@ from edgeferry.converter.repair.plan import NO_REPAIR, Repair
 from edgeferry.device_profiles import Scheme, WeightGranularity
 from edgeferry.wire.desired import SelfTestSpec
 
-__all__ = ["SUPPORTED", "Io", "Variant", "needs_calibration", "recipe", "selftest_spec", "variants"]
+__all__ = ["SUPPORTED", "Engine", "Io", "Variant", "needs_calibration", "recipe", "selftest_spec", "variants"]
 
 SUPPORTED = (Scheme.FLOAT32, Scheme.FLOAT16, Scheme.DYNAMIC_INT8, Scheme.INT8, Scheme.INT16X8)
 
 _WITH_INT8_WEIGHTS = (Scheme.DYNAMIC_INT8, Scheme.INT8, Scheme.INT16X8)
 _GRANULARITY = {WeightGranularity.PER_CHANNEL: "CHANNELWISE", WeightGranularity.PER_TENSOR: "TENSORWISE"}
+
+
+class Engine(StrEnum):
+    """What quantizes: litert-quantizer, from the float ``.tflite``, or TensorFlow's own converter, from the source."""
+
+    LITERT = "litert"
+    TENSORFLOW = "tensorflow"
 
 
 class Io(StrEnum):

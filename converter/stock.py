@@ -16,7 +16,7 @@ from edgeferry.converter.latency import known_latency
 from edgeferry.converter.repair.ladder import Climb, Ladder
 from edgeferry.converter.repair.plan import Step
 from edgeferry.converter.request import ConversionRequest
-from edgeferry.converter.schemes import Variant
+from edgeferry.converter.schemes import Engine, Variant
 from edgeferry.converter.selection import Candidate, Choice, Unavailable, choose, keeps_accuracy
 from edgeferry.converter.workshop import Made, Workshop
 from edgeferry.device_profiles import DeviceProfile, Scheme
@@ -58,7 +58,7 @@ class Stock:
         offered = {scheme: self._made[variant] for scheme, variant in variants.items()}
         choice = self._choose(profile, offered)
         steps: dict[Scheme, tuple[Step, ...]] = {}
-        for scheme in choice.losing() if self._request.repairs else ():
+        for scheme in choice.losing() if self._can_repair else ():
             climbed = self._climb(variants[scheme], may_mix=Scheme.FLOAT32 in profile.schemes)
             if climbed.steps:
                 steps[scheme] = climbed.steps
@@ -76,6 +76,10 @@ class Stock:
     def plain(self, profile: DeviceProfile, scheme: Scheme) -> Made | Unavailable:
         """Return what ``scheme`` was before it was repaired for ``profile``."""
         return self._made[self._request.variants(profile)[scheme]]
+
+    @property
+    def _can_repair(self) -> bool:
+        return self._request.repairs and self._request.engine is Engine.LITERT  # what the ladder makes models with
 
     def _all(self) -> Iterable[Made]:
         yield from (made for made in self._made.values() if isinstance(made, Made))

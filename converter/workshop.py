@@ -11,16 +11,16 @@ from pathlib import Path
 
 from edgeferry.converter.arrays import read_arrays
 from edgeferry.converter.difference import largest_difference
-from edgeferry.converter.errors import ConversionDiffersError, ConverterError
+from edgeferry.converter.errors import ConversionDiffersError, ConverterError, RequestError
 from edgeferry.converter.evaluate import evaluate
-from edgeferry.converter.formats.registry import Format
+from edgeferry.converter.formats.registry import Format, FormatName
 from edgeferry.converter.measure import Measurement, measure, parse_specs
 from edgeferry.converter.quantize import quantize
 from edgeferry.converter.repair.attempts import Findings, make_attempts
 from edgeferry.converter.repair.plan import Rung
 from edgeferry.converter.request import ConversionRequest
 from edgeferry.converter.samples import Samples
-from edgeferry.converter.schemes import Variant
+from edgeferry.converter.schemes import Engine, Variant
 from edgeferry.converter.selection import Candidate, Unavailable
 from edgeferry.converter.stages import Stages
 from edgeferry.device_profiles import Scheme
@@ -55,6 +55,7 @@ class Workshop:
         self._folder = folder
         self._progress = progress
         self._numbers = count()
+        self._source_job: dict[str, object] = {}
         self._stopwatch = threading.Lock()  # one model is measured at a time: the others would cost it time
 
     def make_float(self, source_format: Format) -> Made:
@@ -63,18 +64,23 @@ class Workshop:
         Raises:
             ConverterError: The source does not load, run or convert, or the samples do not fit it.
         """
+        if self._request.engine is Engine.TENSORFLOW and source_format.name is FormatName.TFLITE:
+            raise RequestError("--engine tensorflow needs the model that the .tflite was made of; leave it out")
         name = self._request.model.name
         folder = self._folder / "source"
         self._progress(f"converting {name} to TensorFlow Lite")
-        job = {
+        self._source_job = {
             "format": source_format.name,
             "model": self._request.model,
+            "signature": self._request.signature,
+            "shapes": {name: list(shape) for name, shape in self._request.shapes.items()},
+        }
+        job = {
+            **self._source_job,
             "samples": self._samples.path,
             "calibration": self._request.calibration,
             "compared": _COMPARED_SAMPLES,
             "metric": self._request.metric,
-            "signature": self._request.signature,
-            "shapes": {name: list(shape) for name, shape in self._request.shapes.items()},
         }
         result = self._stages.run(
             "edgeferry.converter.formats",
@@ -96,17 +102,40 @@ class Workshop:
             return float_model
         self._progress(f"making and measuring {variant}")
         try:
-            model = quantize(
-                self._stages,
-                float_model.model,
-                variant,
-                self._request.calibration,
-                folder=self._folder / variant.file_name,
-                deadline_s=self._request.deadline_s,
-            )
-            return self.judge(variant, model, float_model)
+            return self.judge(variant, self._quantized(variant, float_model), float_model)
         except ConverterError as err:
             return Unavailable(variant.scheme, str(err))
+
+    def _quantized(self, variant: Variant, float_model: Made) -> Path:
+        folder = self._folder / variant.file_name
+        if self._request.engine is Engine.TENSORFLOW:
+            return self._quantized_by_tensorflow(variant, folder)
+        return quantize(
+            self._stages,
+            float_model.model,
+            variant,
+            self._request.calibration,
+            folder=folder,
+            deadline_s=self._request.deadline_s,
+        )
+
+    def _quantized_by_tensorflow(self, variant: Variant, folder: Path) -> Path:
+        job = {
+            **self._source_job,
+            "samples": self._request.calibration or self._samples.path,
+            "scheme": variant.scheme,
+            "io": variant.io,
+            "per_channel": variant.is_per_channel,
+        }
+        self._stages.run(
+            "edgeferry.converter.formats.quantizing",
+            job,
+            folder=folder,
+            what=f"making {variant} with TensorFlow",
+            outputs=["model.tflite"],
+            deadline_s=self._request.deadline_s,
+        )
+        return folder / "model.tflite"
 
     def attempt(self, variant: Variant, rung: Rung, float_model: Made) -> Findings:
         """Return what was made and found on one rung for ``variant``, which has the repairs of the rungs below.

@@ -497,3 +497,10 @@ def test_a_signature_that_is_not_there_is_told(linear, run, tmp_path):
 
     assert result.exit_code == 2
     assert "--signature 'train': linear.tflite has serving_default" in result.stderr
+
+
+def test_tensorflow_cannot_quantize_what_is_tensorflow_lite_already(linear, run, tmp_path):
+    result = run(linear.arguments(tmp_path, *PI, "--engine", "tensorflow"))
+
+    assert result.exit_code == 2
+    assert "--engine tensorflow needs the model that the .tflite was made of" in result.stderr

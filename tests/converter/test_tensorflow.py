@@ -43,6 +43,41 @@ def test_other_formats_give_the_same_float_model(sources, run, tmp_path, model):
     assert spec.shape == (1, 8, 8, 1)
 
 
+def test_both_engines_make_the_same_of_a_model_within_what_the_samples_can_show(sources, run, tmp_path):
+    def int8_by(engine: str) -> dict:
+        options = ["--engine", engine, "--scheme", "int8", "--max-drop", "0.05", "--json", "--model-version"]
+        result = run(arguments(sources, "cnn.keras", tmp_path / engine, *options, "1"))
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout)["profiles"][0]["candidates"][0]
+
+    ours, theirs = int8_by("litert"), int8_by("tensorflow")
+
+    low, high = ours["evaluation"]["drop_95"]
+    assert low <= theirs["evaluation"]["drop"] <= high
+    assert abs(ours["size_bytes"] - theirs["size_bytes"]) < 0.3 * theirs["size_bytes"]
+    assert theirs["repaired_by"] == ""
+
+
+def test_the_second_engine_makes_every_other_scheme_too(sources, run, tmp_path):
+    options = [
+        "--engine",
+        "tensorflow",
+        "--scheme",
+        "float16",
+        "--scheme",
+        "dynamic_int8",
+        "--max-drop",
+        "0.05",
+        "--json",
+    ]
+
+    result = run(arguments(sources, "cnn.keras", tmp_path, *options))
+
+    assert result.exit_code == 0, result.stderr
+    candidates = json.loads(result.stdout)["profiles"][0]["candidates"]
+    assert [one["scheme"] for one in candidates if "evaluation" in one] == ["dynamic_int8", "float16"]
+
+
 def test_another_signature_may_be_converted(sources, run, tmp_path):
     np.savez(tmp_path / "samples.npz", x=np.random.default_rng(0).random((20, 2), np.float32))
     samples = ["--evaluation", str(tmp_path / "samples.npz")]
