@@ -139,7 +139,7 @@ class Story:
                 result = self._must(
                     self._household.edgeferry(
                         "convert", str(self._folder / f"v{version}.keras"), *profiles, "--name", MODEL,
-                        "--max-drop", str(MAX_DROP), "--model-version", str(version), *samples,
+                        "--max-drop", str(MAX_DROP), "--model-version", str(version), *samples, "--no-cache",
                         "-o", str(self._folder / "build"),
                     )
                 )  # fmt: skip
