@@ -103,11 +103,15 @@ class Choice:
     chosen: Candidate | None
     steps: Mapping[Scheme, tuple[Step, ...]] = field(default_factory=dict)
 
-    def losing(self) -> tuple[Scheme, ...]:
-        """Return the schemes before the chosen one that would do but for their accuracy, in the profile's order."""
+    def losing(self, objective: Objective = Objective.ORDER) -> tuple[Scheme, ...]:
+        """Return the schemes that would do but for their accuracy, in the profile's order.
+
+        In that order, those behind the chosen one are not worth a repair; by another objective they may be.
+        """
         found = []
         for verdict in self.verdicts:
-            if verdict.candidate is not None and verdict.candidate is self.chosen:
+            is_chosen = verdict.candidate is not None and verdict.candidate is self.chosen
+            if is_chosen and objective is Objective.ORDER:
                 break
             if verdict.misses and all(miss.is_reparable for miss in verdict.misses):
                 found.append(verdict.scheme)

@@ -13,6 +13,7 @@ from functools import partial
 import psutil
 
 from edgeferry.converter.latency import known_latency
+from edgeferry.converter.objective import Objective
 from edgeferry.converter.repair.ladder import Climb, Ladder
 from edgeferry.converter.repair.plan import Step
 from edgeferry.converter.request import ConversionRequest
@@ -58,14 +59,15 @@ class Stock:
         offered = {scheme: self._made[variant] for scheme, variant in variants.items()}
         choice = self._choose(profile, offered)
         steps: dict[Scheme, tuple[Step, ...]] = {}
-        for scheme in choice.losing() if self._can_repair else ():
+        for scheme in choice.losing(self._request.objective) if self._can_repair else ():
             climbed = self._climb(variants[scheme], may_mix=Scheme.FLOAT32 in profile.schemes)
             if climbed.steps:
                 steps[scheme] = climbed.steps
             if climbed.made is not None:
                 offered[scheme] = climbed.made
                 choice = self._choose(profile, offered)
-            if climbed.made is not None and choice.chosen is climbed.made.candidate:
+            is_chosen = climbed.made is not None and choice.chosen is climbed.made.candidate
+            if is_chosen and self._request.objective is Objective.ORDER:
                 break
         return replace(choice, steps=steps)
 

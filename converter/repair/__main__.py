@@ -24,6 +24,7 @@ from edgeferry.inference.model import Model
 MAX_SAMPLES = 200  # ranges learn no more from others
 COMPARED_SAMPLES = 64
 MEASURED_SAMPLES = 16  # for each layer
+_SAME = 1e-9  # of the variance; scales are powers of two, so nothing but an underflow changes any bit
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ def _repair(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     samples = _samples(Path(job["model"]), Path(job["samples"]))
     plain = Base(Path(job["model"]).read_bytes(), samples, job["recipe"], per_channel=job["per_channel"])
     compared = samples[:COMPARED_SAMPLES]
-    bench = _Bench(_Prepared(plain), compared, outputs_of(plain.content, compared))
+    reference = outputs_of(plain.content, compared)
+    bench = _Bench(_Prepared(plain, compared, reference), compared, reference)
     so_far = msgspec.convert(job["so_far"], Repair)
     wanted = attempts(Rung(job["rung"]), so_far, _worst(bench, so_far) if job["rung"] == Rung.FLOAT_LAYERS else ())
     made: list[Attempt] = []
@@ -81,13 +83,28 @@ def _samples(model: Path, path: Path) -> list[Sample]:
 class _Prepared(dict[tuple[bool, bool], Base]):
     """The model prepared in each way, made when it is asked for: equalized or not, corrected or not."""
 
-    def __init__(self, plain: Base) -> None:
+    def __init__(self, plain: Base, samples: Sequence[Sample], reference: Outputs) -> None:
         super().__init__({(False, False): plain})
+        self._samples = samples
+        self._reference = reference
 
     def __missing__(self, key: tuple[bool, bool]) -> Base:
         is_equalized, is_corrected = key
-        made = self[is_equalized, False].corrected() if is_corrected else self[False, False].equalized()
-        self[key] = made
+        self[key] = self[is_equalized, False].corrected() if is_corrected else self._equalized()
+        return self[key]
+
+    def _equalized(self) -> Base:
+        """Return the model with rescaled channels, which has been seen to answer as before.
+
+        Raises:
+            ValueError: It does not; numbers have run over or under.
+        """
+        made = self[False, False].equalized()
+        error = deviation(self._reference, outputs_of(made.content, self._samples))
+        if error > _SAME:
+            raise ValueError(
+                f"with rescaled channels the float model answers otherwise, by {error:.2g} of the variance"
+            )
         return made
 
 

@@ -51,7 +51,7 @@ class Ladder:
         for rung in rungs(plain.variant.scheme, may_mix=may_mix):
             judged, step = self._step(reached.variant, rung)
             steps.append(step)
-            if judged is not None and judged.candidate.evaluation.score > reached.candidate.evaluation.score:
+            if judged is not None and (step.is_enough or _surely_loses_less(judged, reached)):
                 reached = judged
             if step.is_enough:
                 break
@@ -74,6 +74,10 @@ class Ladder:
             if self._keeps(judged.candidate):
                 break
         return judged
+
+
+def _surely_loses_less(one: Made, other: Made) -> bool:
+    return one.candidate.evaluation.most < other.candidate.evaluation.most
 
 
 def _told(rung: Rung, judged: Made | None, findings: Findings, *, is_enough: bool) -> Step:

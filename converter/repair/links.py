@@ -97,8 +97,13 @@ def find_links(graph: FloatGraph) -> tuple[Link, ...]:
 def _can_give(graph: FloatGraph, operation: Operation) -> bool:
     if operation.kind not in WEIGHTED or operation.activation not in _HOMOGENEOUS:
         return False
-    bias = bias_input(operation)
-    return graph.changeable(weights_input(operation)) is not None and (bias == -1 or graph.changeable(bias) is not None)
+    return graph.changeable(weights_input(operation)) is not None and _is_scalable(graph, bias_input(operation))
+
+
+def _is_scalable(graph: FloatGraph, bias: int) -> bool:
+    """Return whether a bias can be divided: there is none, it is ours to change, or it is zero for whoever reads it."""
+    values = graph.constant(bias)
+    return bias == -1 or graph.changeable(bias) is not None or (values is not None and not values.any())
 
 
 def _link_from(graph: FloatGraph, first: Operation) -> Link | None:

@@ -113,6 +113,15 @@ def test_what_loses_before_the_chosen_one_can_be_repaired():
     assert choice.losing() == (Scheme.INT8,)
 
 
+def test_by_another_objective_what_loses_behind_the_chosen_one_may_be_repaired_too():
+    choice = chosen_from(
+        candidate(Scheme.INT8), candidate(Scheme.DYNAMIC_INT8, drop=0.3), candidate(Scheme.FLOAT32, drop=0.3)
+    )
+
+    assert choice.losing() == ()
+    assert choice.losing(Objective.SIZE) == (Scheme.DYNAMIC_INT8, Scheme.FLOAT32)
+
+
 def test_what_is_too_large_as_well_is_not_worth_a_repair():
     choice = chosen_from(candidate(Scheme.INT8, drop=0.3, size_bytes=3 << 20), candidate(Scheme.DYNAMIC_INT8, drop=0.3))
 

@@ -54,6 +54,15 @@ def test_a_tensor_that_two_layers_read_ends_a_link(plain: Net) -> None:
     assert [first for first, *_ in links_of(plain, read_twice)] == ["first", "third"]
 
 
+def test_a_bias_of_zeros_may_be_shared(plain: Net) -> None:
+    def share(model: Any) -> None:
+        tensors, buffers = model.subgraphs[0].tensors, model.buffers
+        buffers[tensors[tensor_named(model, "b0")].buffer].data = bytes(8 * 4)
+        tensors[tensor_named(model, "b1")].buffer = tensors[tensor_named(model, "b0")].buffer
+
+    assert [first for first, *_ in links_of(plain, share)] == ["first", "second", "third"]
+
+
 @pytest.mark.parametrize("constant", ["w1", "b0"])
 def test_weights_that_two_tensors_share_are_left_alone(plain: Net, constant: str) -> None:
     def share(model: Any) -> None:
