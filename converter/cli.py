@@ -68,6 +68,9 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("-o", "--output", type=_FILE, required=True, help="Folder for NAME/VERSION/PROFILE.")
 @click.option("--labels", type=_FILE, help="Text file with the names of the classes, one a line.")
+@click.option(
+    "--keep-rejected", "keeps_rejected", is_flag=True, help="Keep the candidates where none fits, to look into them."
+)
 @click.option("--no-cache", is_flag=True, help="Do all work anew, and keep nothing for the next time.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def convert(*, as_json: bool, **options: Any) -> None:
@@ -125,6 +128,7 @@ def _request(options: dict[str, Any]) -> "ConversionRequest":
         shapes=dict(_shape(text) for text in options["shapes"]),
         repairs=options["repairs"],
         labels=options["labels"],
+        keeps_rejected=options["keeps_rejected"],
         measurements=_measurements(),
     )
 

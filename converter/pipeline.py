@@ -7,7 +7,6 @@ has its artifact; what is in between stands in a temporary folder.
 """
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from edgeferry.converter.artifact import check_writable, next_version, write_version
@@ -15,9 +14,9 @@ from edgeferry.converter.binder import Binder, Conversion
 from edgeferry.converter.errors import BudgetError, ConverterError
 from edgeferry.converter.formats.registry import detect
 from edgeferry.converter.labels import check_labels, read_labels
+from edgeferry.converter.rejects import keep_rejected
 from edgeferry.converter.request import ConversionRequest, check_request
 from edgeferry.converter.samples import Samples
-from edgeferry.converter.selection import Choice
 from edgeferry.converter.stages import Stages
 from edgeferry.converter.stock import Stock
 from edgeferry.converter.workshop import Progress, Workshop
@@ -26,17 +25,18 @@ __all__ = ["Conversion", "RejectedError", "convert"]
 
 
 class RejectedError(BudgetError):
-    """At least one profile has no scheme that keeps its budgets; nothing was written.
+    """At least one profile has no scheme that keeps its budgets; no version was written.
 
     Attributes:
         conversion: What was tried, with each verdict.
     """
 
-    def __init__(self, conversion: Conversion) -> None:
+    def __init__(self, conversion: Conversion, kept: Path | None) -> None:
         self.conversion = conversion
         failed = [choice for choice in conversion.choices if choice.chosen is None]
         sentences = [f"no scheme keeps the budgets of {choice.profile}: {choice.nearest_miss()}" for choice in failed]
-        super().__init__("; ".join([*sentences, "nothing was written"]))
+        end = "nothing was written" if kept is None else f"its candidates are in {kept}"
+        super().__init__("; ".join([*sentences, end]))
 
 
 def convert(request: ConversionRequest, progress: Progress, stages: Stages | None = None) -> Conversion:
@@ -65,7 +65,7 @@ def convert(request: ConversionRequest, progress: Progress, stages: Stages | Non
                 check_labels(request.labels, labels, float_model.measurement.outputs)
             stock = Stock(request, workshop, float_model)
             stock.make_plain()
-            conversion = _concluded(request, [stock.choice_for(profile) for profile in request.profiles])
+            conversion = _concluded(request, stock)
             binder = Binder(request, conversion, samples, stages, Path(folder) / "bound")
             binder.look(float_model, stock, progress)
             progress(f"writing {conversion.folder}")
@@ -82,10 +82,12 @@ def _load_samples(request: ConversionRequest) -> Samples:
     return Samples.load(request.judged_by)
 
 
-def _concluded(request: ConversionRequest, choices: Sequence[Choice]) -> Conversion:
+def _concluded(request: ConversionRequest, stock: Stock) -> Conversion:
+    choices = tuple(stock.choice_for(profile) for profile in request.profiles)
     home = request.output / request.name
     version = next_version(home) if request.version is None else request.version
-    conversion = Conversion(request.name, version, home / str(version), tuple(choices), request.is_held_out)
+    conversion = Conversion(request.name, version, home / str(version), choices, request.is_held_out)
     if any(choice.chosen is None for choice in choices):
-        raise RejectedError(conversion)
+        kept = keep_rejected(conversion.folder, choices, stock) if request.keeps_rejected else None
+        raise RejectedError(conversion, kept)
     return conversion

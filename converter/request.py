@@ -41,6 +41,7 @@ class ConversionRequest:
         shapes: Of the source's inputs, by name, the batch of 1 included; of the only one the name may be empty.
         measurements: Latencies on real devices, as far as they were measured.
         engine: What quantizes.
+        keeps_rejected: Whether the candidates of a profile that none of them fits are kept, to look into.
         repairs: Whether a scheme that loses too much is repaired before one that comes later is taken.
         labels: File with the names of the classes, one a line.
     """
@@ -62,6 +63,7 @@ class ConversionRequest:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     measurements: tuple[MeasuredLatency, ...] = ()
     engine: Engine = Engine.LITERT
+    keeps_rejected: bool = False
     repairs: bool = True
     labels: Path | None = None
 

@@ -79,6 +79,20 @@ def test_what_cannot_be_repaired_is_refused_with_the_nearest_miss(run: Any, fold
     assert not (tmp_path / "net").exists()
 
 
+def test_candidates_that_do_not_fit_can_be_kept_to_look_into(run: Any, folder: Path, tmp_path: Path) -> None:
+    options = ["--scheme", "int8", "--max-drop", "0", "--no-repair", "--keep-rejected", "--model-version", "3"]
+
+    done = converted(run, folder, tmp_path, *options)
+
+    place = tmp_path / "net" / "rejected-3"
+    assert done.exit_code == 1
+    assert f"its candidates are in {place}" in done.stderr
+    assert sorted(path.name for path in (place / "raspberry-pi-4").iterdir()) == ["int8.tflite", "report.json"]
+    (row,) = json.loads((place / "raspberry-pi-4" / "report.json").read_text())["candidates"]
+    assert row["state"] == "rejected"
+    assert [path.name for path in (tmp_path / "net").iterdir()] == ["rejected-3"]
+
+
 @pytest.mark.parametrize(("io", "datatype"), [("uint8", "UINT8"), ("float32", "FP32")])
 def test_an_integer_model_has_the_inputs_that_are_asked_for(
     run: Any, folder: Path, tmp_path: Path, io: str, datatype: str
