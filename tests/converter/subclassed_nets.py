@@ -1,4 +1,4 @@
-"""Exports mtcnn's subclassed nets, untrained, as SavedModels: run as ``python subclassed_nets.py FOLDER``.
+"""Exports mtcnn's subclassed nets, untrained, as SavedModels: ``python subclassed_nets.py FOLDER NAME=SIDE ...``.
 
 Their classes are in ``FOLDER/mtcnn/network``, as the package has them; its trained weights are pickles, and are left.
 """
@@ -9,8 +9,6 @@ from pathlib import Path
 
 import keras
 import tensorflow as tf
-
-NETS = {"PNet": 48, "RNet": 24, "ONet": 48}  # sides of their pictures
 
 
 def export(folder: Path, name: str, side: int) -> None:
@@ -30,5 +28,6 @@ def export(folder: Path, name: str, side: int) -> None:
 
 if __name__ == "__main__":
     keras.utils.set_random_seed(0)
-    for net_name, net_side in NETS.items():
-        export(Path(sys.argv[1]), net_name, net_side)
+    for net in sys.argv[2:]:
+        net_name, _, net_side = net.partition("=")
+        export(Path(sys.argv[1]), net_name, int(net_side))

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.converter.subclassed_nets import NETS
 from tests.real_data import chords, photographs, unpacked
 
 pytestmark = [
@@ -22,6 +21,7 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 
+NETS = {"PNet": 48, "RNet": 24, "ONet": 48}  # sides of their pictures
 PROFILES = ("raspberry-pi-3", "raspberry-pi-4", "raspberry-pi-5", "generic-x86-64")
 
 
@@ -75,7 +75,8 @@ def test_an_old_hdf5_model_is_converted(run: Any, tmp_path: Path) -> None:
 def test_subclassed_nets_are_converted_from_what_they_export(run: Any, tmp_path: Path) -> None:
     unpacked("mtcnn==1.0.0", "mtcnn/network", tmp_path)
     script = Path(__file__).with_name("subclassed_nets.py")
-    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, capture_output=True, timeout=200)
+    nets = [f"{name}={side}" for name, side in NETS.items()]
+    subprocess.run([sys.executable, str(script), str(tmp_path), *nets], check=True, capture_output=True, timeout=200)
 
     for name, side in NETS.items():
         scheme, candidates = converted(run, tmp_path / name, photographs(side, 90))
