@@ -19,14 +19,15 @@ pytestmark = [
 ]
 
 PROFILES = ("raspberry-pi-zero-2w", "raspberry-pi-4", "raspberry-pi-5", "generic-x86-64")
-DATA = {"digits": (handwritten_digits, 0.95), "faces": (faces, 0.90), "exercises": (exercises, 0.90)}
+# how to load them, what the float model reaches at least, and the loss that so many held-out samples can show
+DATA = {"digits": (handwritten_digits, 0.95, 0.02), "faces": (faces, 0.90, 0.08), "exercises": (exercises, 0.90, 0.02)}
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with NAME.keras, NAME.train.npz and NAME.test.npz for each kind of data."""
     folder = tmp_path_factory.mktemp("trained")
-    for name, (load, _) in DATA.items():
+    for name, (load, *_) in DATA.items():
         x, y = load()
         held_out = len(x) // 4
         np.savez(folder / f"{name}.train.npz", x=x[held_out:], y=y[held_out:])
@@ -52,11 +53,13 @@ def candidate(result: Any, scheme: str) -> Any:
 def test_a_trained_model_is_converted_for_four_kinds_of_devices(
     run: Any, trained: Path, tmp_path: Path, name: str
 ) -> None:
-    result = converted(run, trained, name, tmp_path, "--max-drop", "0.05")
+    _, accuracy, max_drop = DATA[name]
+
+    result = converted(run, trained, name, tmp_path, "--max-drop", str(max_drop))
 
     assert [one["profile"] for one in result["profiles"]] == list(PROFILES)
     assert {one["scheme"] for one in result["profiles"]} == {"int8"}
     int8, float32 = candidate(result, "int8"), candidate(result, "float32")
-    assert float32["evaluation"]["float"] > DATA[name][1]
+    assert float32["evaluation"]["float"] > accuracy
     assert int8["size_bytes"] <= 0.30 * float32["size_bytes"]
     print(name, json.dumps({"int8": int8, "float32": float32}), file=sys.stderr)
