@@ -64,7 +64,25 @@ def _run(source: Source, samples: Mapping[str, NDArray[Any]], compared: int) -> 
         if output.dtype.kind not in "fiub":
             sentence = f"output {name!r} holds {output.dtype}; only numbers can be converted"
             raise SourceError(sentence, code=Code.NOT_NUMBERS)
-    return {name: np.stack([run[name] for run in runs]) for name in runs[0]}
+    outputs = {name: np.stack([run[name] for run in runs]) for name in runs[0]}
+    _check_finite(outputs)
+    return outputs
+
+
+def _check_finite(outputs: Mapping[str, NDArray[Any]]) -> None:
+    """Do nothing when the source answers numbers: a conversion of anything else cannot be judged.
+
+    Raises:
+        SourceError: An output is NaN or infinite.
+    """
+    for name, output in outputs.items():
+        is_bad = ~np.isfinite(output).reshape(len(output), -1).all(axis=1)
+        if is_bad.any():
+            sentence = (
+                f"output {name!r} of the source itself is NaN or infinite for {int(is_bad.sum())} of {len(output)} "
+                f"samples, first for sample {int(is_bad.argmax())}; find the layer that makes it so before converting"
+            )
+            raise SourceError(sentence, code=Code.NOT_FINITE)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """SavedModels, by one of their signatures."""
 
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from edgeferry.wire.desired import TensorSpec
 __all__ = ["SavedModelSource", "load"]
 
 _SIGNATURE = "serving_default"
+_UNREGISTERED = re.compile(r"Op type not registered '([^']+)'")
 
 
 def load(path: Path, signature: str | None = None) -> "SavedModelSource":
@@ -31,7 +33,7 @@ def load(path: Path, signature: str | None = None) -> "SavedModelSource":
     try:
         loaded = _loaded(path)
     except Exception as err:  # TensorFlow raises its own and Python's errors alike
-        raise SourceError(f"{path.name} cannot be loaded: {' '.join(str(err).split())[:400]}") from err
+        raise _refusal(path.name, str(err)) from err
     return SavedModelSource(path.name, loaded, _signature(path.name, list(loaded.signatures), signature))
 
 
@@ -58,6 +60,17 @@ class SavedModelSource:
         module.loaded = self._loaded  # keeps its variables; without them they would be saved uninitialised
         tf.saved_model.save(module, str(folder / "saved_model"), signatures={_SIGNATURE: function})
         return saved_model_to_tflite(folder / "saved_model", _SIGNATURE, what=self._name)
+
+
+def _refusal(name: str, message: str) -> SourceError:
+    custom = _UNREGISTERED.search(message)
+    if custom:
+        sentence = (
+            f"{name} uses the operation {custom[1]!r}, which is in a library of its own and not in TensorFlow; "
+            "express it with TensorFlow's operations, or leave it out of what is exported"
+        )
+        return SourceError(sentence, code=Code.CUSTOM_OPERATION)
+    return SourceError(f"{name} cannot be loaded: {' '.join(message.split())[:400]}; save or copy it anew")
 
 
 def _loaded(path: Path) -> Any:

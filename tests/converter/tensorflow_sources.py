@@ -4,6 +4,7 @@ For the bad ones it notes what the converter's formats say, so that TensorFlow i
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -166,6 +167,11 @@ def bad_saved_models(folder: Path):
     }.items():
         tf.saved_model.save(module, str(folder / name), signatures=signatures)
         yield name, said(saved_model.load, folder / name)
+    foreign = Path(shutil.copytree(folder / "one_signature", folder / "foreign")) / "saved_model.pb"
+    foreign.write_bytes(foreign.read_bytes().replace(b"AddV2", b"AddMy"))
+    yield "foreign", said(saved_model.load, folder / "foreign")
+    not_finite = tf.function(lambda x: {"y": tf.math.log(x - 1)}, input_signature=[tf.TensorSpec((None, 2), name="x")])
+    tf.saved_model.save(module, str(folder / "not_finite"), signatures={"serving_default": not_finite})
     (folder / "empty").mkdir()
     (folder / "empty" / "saved_model.pb").write_bytes(b"junk")
     yield "junk", said(saved_model.load, folder / "empty")

@@ -91,6 +91,17 @@ def test_another_signature_may_be_converted(sources, run, tmp_path):
     np.testing.assert_allclose(converted.run({name: np.ones((1, 2), np.float32)})["y"], [[3, 3]])
 
 
+def test_a_source_that_answers_no_numbers_is_told_as_what_it_is(sources, run, tmp_path):
+    np.savez(tmp_path / "samples.npz", x=np.full((4, 2), 0.5, np.float32))
+    model = [str(sources.folder / "not_finite"), "--name", "bad", "-p", "raspberry-pi-4", "-o", str(tmp_path / "out")]
+
+    result = run([*model, "--evaluation", str(tmp_path / "samples.npz"), "--scheme", "float32"])
+
+    assert result.exit_code == 1
+    assert "output 'y' of the source itself is NaN or infinite for 4 of 4 samples" in result.stderr
+    assert "[NOT_FINITE]" in result.stderr
+
+
 def test_several_inputs_and_outputs_are_judged_by_agreement(sources, run, tmp_path):
     samples = str(sources.folder / "two_inputs.npz")
 
@@ -176,6 +187,7 @@ def test_a_result_that_computes_something_else_is_refused(sources, run, tmp_path
         ("text", "text: input 'x' holds string; only numbers can be converted"),
         ("shapeless", "shapeless: input 'x' has no known number of dimensions"),
         ("junk", "empty cannot be loaded: "),
+        ("foreign", "foreign uses the operation 'AddMy', which is in a library of its own and not in TensorFlow"),
         ("explained", "failed to legalize operation 'tf.X'"),
         ("unexplained", "TensorFlow's converter gave no reason"),
     ],
