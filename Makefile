@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+PYTEST := $(BIN)/python -m pytest --dist loadgroup -n
 
 # Modules without input and output: every line and branch of them is tested.
 PURE := wire/*,agent/effects.py,agent/events.py,agent/lifecycle.py,agent/refresh.py,agent/reporting.py,agent/state.py,agent/transfer.py,converter/answers.py,converter/difference.py,converter/evaluate.py,converter/inspection/bundle.py,converter/inspection/keras_config.py,converter/inspection/keras_facts.py,converter/inspection/keras_page.py,converter/inspection/keras_weights.py,converter/inspection/layout.py,converter/inspection/page.py,converter/inspection/saved_model_facts.py,converter/inspection/saved_model_graph.py,converter/inspection/saved_model_page.py,converter/inspection/tflite_cost.py,converter/inspection/tflite_facts.py,converter/inspection/tflite_page.py,converter/intervals.py,converter/kernel_types.py,converter/kernel_versions.py,converter/legality.py,converter/latency.py,converter/metrics.py,converter/objective.py,converter/repair/plan.py,converter/request.py,converter/schemes.py,converter/selection.py,converter/table.py,fleet/documents.py,fleet/monitor/view.py,fleet/status.py,fleet/origin.py,fleet/push.py,converter/comparison.py,converter/embedding.py,converter/html/*,converter/outliers.py,inference/flatbuffer.py,converter/layer_sums.py
@@ -18,9 +18,10 @@ SERVING_PURE := agent/serving/inflating.py,agent/serving/nested_json.py,agent/se
 demo: $(VENV)/.ready ## set up, then go the whole way: train, convert, push, pull, prove, infer, roll back
 	$(BIN)/edgeferry demo
 
+# One worker more than processors: much of this is waiting for processes and sockets.
 test: $(VENV)/.ready mosquitto ## set up, run every test that takes seconds, and see how much of the code they reach
 	rm -f .coverage .coverage.*
-	$(PYTEST) -m "not acceptance and not soak" --cov=edgeferry --cov-branch --cov-report=
+	$(PYTEST) $$(( $(WORKERS) + 1 )) -m "not acceptance and not soak" --cov=edgeferry --cov-branch --cov-report=
 	$(BIN)/coverage report --skip-covered --skip-empty --fail-under=90
 	$(BIN)/coverage report --include="$(PURE),$(SERVING_PURE)" --fail-under=100
 
@@ -31,10 +32,10 @@ check: $(VENV)/.ready ## lint, format, types and import rules
 	$(BIN)/lint-imports
 
 acceptance: $(VENV)/.ready mosquitto ## tests that take minutes
-	$(PYTEST) -m acceptance
+	$(PYTEST) $(WORKERS) -m acceptance
 
 soak: $(VENV)/.ready mosquitto ## tests that take an hour
-	$(PYTEST) -m soak
+	$(PYTEST) $(WORKERS) -m soak
 
 wheel: $(VENV)/.ready ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
