@@ -68,7 +68,21 @@ def evaluate(
         interval, least = paired_shares(lost, gained, samples), least_upper_bound(samples)
         return Evaluation(metric, float_score, score, samples, (lost - gained) / samples, interval, least)
     low, high = sorted(end / unit for end in resampled(float_scorer, found_scorer, samples))
-    return Evaluation(metric, float_score, score, samples, (float_score - score) / unit, (low, high))
+    least = _least(metric, labels, samples)
+    interval = (min(low, -least), max(high, least)) if least else (low, high)
+    return Evaluation(metric, float_score, score, samples, (float_score - score) / unit, interval, least)
+
+
+def _least(metric: Metric, labels: NDArray[np.generic] | None, samples: int) -> float:
+    """Return what the interval of a metric that counts answers reaches at least.
+
+    Resampling knows nothing of answers that it has not seen to differ: without a floor, ten samples without a different
+    one would show that nothing is lost. Each class is as sure as its own samples.
+    """
+    if metric is Metric.BALANCED_ACCURACY and labels is not None:
+        _, counts = np.unique(labels, return_counts=True)
+        return float(np.mean([least_upper_bound(int(count)) for count in counts]))
+    return least_upper_bound(samples) if metric in (Metric.ROC_AUC, Metric.MEAN_IOU) else 0.0
 
 
 def _unit(metric: Metric, labels: NDArray[np.generic] | None) -> float:

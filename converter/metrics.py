@@ -138,6 +138,12 @@ def _check_classes(metric: Metric, scores: NDArray[Any], labels: Labels) -> None
             f"y has label {labels[sample]} at sample {sample}, "
             f"but the model tells {classes} classes apart; wanted 0 to {classes - 1}"
         )
+    if metric is Metric.TOP5 and scores.shape[1] <= _TOP:
+        raise SamplesError(
+            f"{metric} of {classes} classes is always 1; wanted a model that tells more than {_TOP} apart"
+        )
+    if metric is Metric.ROC_AUC and len(np.unique(labels)) < 2:
+        raise SamplesError(f"{metric} needs samples of two classes or more; y has {labels[0]} alone")
 
 
 def _scores(outputs: Outputs) -> NDArray[Any]:

@@ -98,6 +98,20 @@ def test_few_samples_cannot_show_a_small_drop():
     assert evaluation.most == pytest.approx(evaluation.least) == pytest.approx(0.0713, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("metric", "least"),
+    [(Metric.BALANCED_ACCURACY, (3.8415 / 8.8415)), (Metric.ROC_AUC, 3.8415 / 13.8415)],
+)
+def test_few_samples_without_a_different_answer_show_little_by_any_metric_of_answers(metric, least):
+    reference, candidate = scores(*[0, 1] * 5), scores(*[0, 1] * 5)
+    candidate["out"] += 1e-3
+
+    evaluation = evaluate(reference, candidate, np.array([0, 1] * 5), metric)
+
+    assert evaluation.drop == 0
+    assert evaluation.most == pytest.approx(least, abs=1e-3)
+
+
 def test_an_error_that_grows_is_a_loss_in_spreads_of_the_labels():
     labels = np.array([0.0, 10.0, 20.0, 30.0])
     reference, candidate = {"o": labels[:, None, None] + 1.0}, {"o": labels[:, None, None] + 3.0}

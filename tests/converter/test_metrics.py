@@ -114,6 +114,8 @@ def test_labels_and_outputs_say_what_counts(outputs, labels, metric: Metric) -> 
         (Metric.TOP1_AGREEMENT, {"picture": np.ones((2, 1, 4, 4, 3))}, None, "leave y out"),
         (Metric.ROC_AUC, classes(0, 1), np.zeros(2), "roc_auc needs integer labels y"),
         (Metric.BALANCED_ACCURACY, classes(0, 1), np.array([0, 3]), "label 3 at sample 1.*tells 3 classes apart"),
+        (Metric.TOP5, classes(0, 1), np.array([0, 1]), "of 3 classes is always 1"),
+        (Metric.ROC_AUC, classes(0, 1), np.array([1, 1]), "two classes or more; y has 1 alone"),
         (Metric.MEAN_IOU, {"o": np.ones((2, 1, 4, 4, 3))}, np.zeros((2, 3), int), r"needs a map of \[4, 4\] integer"),
         (Metric.MEAN_IOU, {"o": np.ones((1, 1, 2, 2))}, np.full((1, 2), 2), "label 2, but the model tells 2"),
         (Metric.MEAN_IOU, classes(0, 1, 2), np.eye(3, dtype=int), "make classes of one-hot rows with argmax"),
