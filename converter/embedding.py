@@ -128,7 +128,13 @@ class _Prefix:
         self._pointers[place] = target
 
     def number(self, place: int, value: int) -> None:
-        """Write a number at ``place``."""
+        """Write a number at ``place``.
+
+        Raises:
+            FlatbufferError: It is what a damaged file says, and none of 32 bits.
+        """
+        if not 0 <= value < 2**32:
+            raise FlatbufferError(f"an offset of {value} is outside of any file")
         struct.pack_into("<I", self._bytes, place, value)
 
     def finish(self) -> bytes:

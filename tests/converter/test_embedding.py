@@ -209,6 +209,14 @@ def test_metadata_that_is_none_is_said_to_be_damaged(tmp_path, said):
         read_metadata(path)
 
 
+def test_an_offset_that_leaves_the_file_is_damage(tmp_path):
+    content = bytearray(embed(linear_model(tmp_path / "plain.tflite").read_bytes(), encode(METADATA)))
+    content[60] = 208  # of an offset in the root table, as a fuzzer found it
+
+    with pytest.raises(FlatbufferError, match="is outside of any file"):
+        embed(bytes(content), b"x")
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_models_give_one_kind_of_error(tmp_path, data):
