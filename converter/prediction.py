@@ -1,14 +1,13 @@
 """Runs samples through a model of any format on this machine, in a child process.
 
-`predict` is the parent's half; run as a module, this file is the child. Job: ``model``, ``format`` and ``input``. It
-leaves the outputs as real numbers in ``outputs``.
+`predict` is the parent's half; run as a module, this file is the child. Job: ``model``, ``format``, ``signature`` (or
+null) and ``input``. It leaves the outputs as real numbers in ``outputs``.
 """
 
-import importlib
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,15 @@ from numpy.typing import NDArray
 
 from edgeferry.converter.arrays import read_arrays, write_arrays
 from edgeferry.converter.child import child_main, report_step, run_child
-from edgeferry.converter.errors import ConverterError, SourceError
-from edgeferry.converter.formats.registry import FORMATS, FormatName, detect
+from edgeferry.converter.errors import ConverterError
+from edgeferry.converter.formats.registry import FormatName, detect
 from edgeferry.converter.inspection.artifact_folder import find_artifact, read_artifact
 from edgeferry.converter.prediction_inputs import Inputs, bind, read_arrays_file
-from edgeferry.inference.model import Model, ModelError
+from edgeferry.converter.prediction_models import LoadedModel, load_model
+from edgeferry.inference.model import ModelError
 from edgeferry.inference.quantization import dequantize, is_quantized
-from edgeferry.wire.desired import TensorSpec
 
 __all__ = ["Prediction", "main", "predict"]
-
-_Run = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +36,22 @@ class Prediction:
         samples: Number of samples.
         outputs: By name, as real numbers; the first axis counts the samples.
         latency_ms: Median time of one run on this machine, one thread.
-        labels: Of the classes, where the model is an artifact that has them.
+        model: What the model calls itself, such as "digits 3, int8"; empty where it says nothing.
+        doubt: Why what the model says of itself is not believed; empty where there is no doubt.
+        labels: Of the classes, where the artifact or the model itself has them.
         truth: The class of each sample as the input file tells it; None where it does not.
     """
 
     samples: int
     outputs: Mapping[str, NDArray[Any]]
     latency_ms: float
+    model: str
+    doubt: str
     labels: tuple[str, ...]
     truth: NDArray[Any] | None
 
 
-def predict(path: Path, inputs: Path, *, deadline_s: float) -> Prediction:
+def predict(path: Path, inputs: Path, *, deadline_s: float, signature: str | None = None) -> Prediction:
     """Return what the model at ``path`` answers to the samples in ``inputs``.
 
     Args:
@@ -58,6 +59,7 @@ def predict(path: Path, inputs: Path, *, deadline_s: float) -> Prediction:
         inputs: A ``.npz`` or ``.npy`` file. Real values are quantized where the model is, arrays in the model's own
             integers are taken as they are.
         deadline_s: How long it may take.
+        signature: Of a SavedModel or ``.tflite``; the serving one, or the only one, unless given.
 
     Raises:
         ConverterError: The model or the samples cannot be read, do not fit each other, or the run fails.
@@ -67,7 +69,7 @@ def predict(path: Path, inputs: Path, *, deadline_s: float) -> Prediction:
     model = artifact.model if artifact else path
     known = detect(model)
     with tempfile.TemporaryDirectory(prefix="edgeferry-predict-") as scratch:
-        job = {"model": str(model), "format": known.name, "input": str(inputs)}
+        job = {"model": str(model), "format": known.name, "signature": signature, "input": str(inputs)}
         what = f"running {model.name}"
         result = run_child(
             "edgeferry.converter.prediction", job, folder=Path(scratch), what=what, deadline_s=deadline_s
@@ -77,7 +79,9 @@ def predict(path: Path, inputs: Path, *, deadline_s: float) -> Prediction:
         samples=result["samples"],
         outputs=outputs,
         latency_ms=result["latency_ms"],
-        labels=artifact.facts.labels if artifact else (),
+        model=result["model"],
+        doubt=result["doubt"],
+        labels=(artifact.facts.labels if artifact else ()) or tuple(result["labels"]),
         truth=None if result["truth"] is None else np.array(result["truth"]),
     )
 
@@ -92,43 +96,31 @@ def _predict(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     report_step(folder, f"reading {samples.name}")
     arrays = read_arrays_file(samples)
     report_step(folder, f"loading {path.name}")
-    specs, output_specs, run = _loaded(path, FormatName(job["format"]))
-    inputs = bind(samples, arrays, specs)
+    model = load_model(path, FormatName(job["format"]), job["signature"])
+    told = model.description
+    inputs = bind(samples, arrays, told.inputs)
     report_step(folder, f"running {path.name}")
-    outputs, latencies_ms = _run_all(inputs, run, output_specs)
+    outputs, latencies_ms = _run_all(inputs, model)
     write_arrays(folder / "outputs", outputs)
+    first = told.inputs[0].shape
     return {
-        "samples": inputs.runs * max(1, specs[0].shape[0] if specs[0].shape else 1),
+        "samples": inputs.runs * max(1, first[0] if first else 1),
         "latency_ms": statistics.median(latencies_ms),
         "truth": None if inputs.labels is None else inputs.labels.tolist(),
+        "model": f"{told.metadata.name} {told.metadata.version}, {told.metadata.scheme}" if told.metadata else "",
+        "doubt": told.doubt,
+        "labels": told.metadata.labels if told.metadata else (),
     }
 
 
-def _loaded(path: Path, name: FormatName) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], _Run]:
-    """Return what the model takes, what is known of its outputs, and a function that runs it once."""
-    if name is FormatName.TFLITE:
-        try:
-            model = Model.load(path)
-        except ModelError as err:
-            raise SourceError(str(err)) from err
-        return model.inputs, model.outputs, lambda inputs: _from_the_start(model, inputs)
-    source = importlib.import_module(next(known.module for known in FORMATS if known.name is name)).load(path)
-    return source.inputs, (), source.run
-
-
-def _from_the_start(model: Model, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
-    model.reset()
-    return model.run(inputs)
-
-
-def _run_all(inputs: Inputs, run: _Run, specs: Iterable[TensorSpec]) -> tuple[dict[str, NDArray[Any]], list[float]]:
-    quantized = {spec.name: spec for spec in specs if is_quantized(spec)}
+def _run_all(inputs: Inputs, model: LoadedModel) -> tuple[dict[str, NDArray[Any]], list[float]]:
+    quantized = {spec.name: spec for spec in model.description.outputs if is_quantized(spec)}
     answers: list[Mapping[str, NDArray[Any]]] = []
     latencies_ms = []
     for one in inputs:
         begun = time.perf_counter()
         try:
-            answer = run(one)
+            answer = model.run(one)
         except ModelError as err:
             raise ConverterError(f"sample {len(answers)}: {err}") from err
         latencies_ms.append((time.perf_counter() - begun) * 1000)

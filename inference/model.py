@@ -11,11 +11,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeferry.inference.description import Description, describe
 from edgeferry.inference.quantization import DTYPES, datatype_of
 from edgeferry.inference.runtime import new_interpreter
 from edgeferry.wire.desired import TensorSpec
 
-__all__ = ["InputError", "Model", "ModelError"]
+__all__ = ["InputError", "Model", "ModelError", "specs_of"]
 
 _DEFAULT_SIGNATURE = "serving_default"
 _Details = dict[str, Any]  # one tensor, in the interpreter's words
@@ -35,17 +36,25 @@ class Model:
     Attributes:
         inputs: What it takes, in the order of the file.
         outputs: What it gives.
+        description: What the file says of the model beside that.
         interpreter: The runtime's own, for tools that look inside.
     """
 
-    def __init__(self, interpreter: Any, inputs: Mapping[str, _Details], outputs: Mapping[str, _Details]) -> None:
+    def __init__(
+        self,
+        interpreter: Any,
+        inputs: Mapping[str, _Details],
+        outputs: Mapping[str, _Details],
+        description: Description,
+    ) -> None:
         self.interpreter = interpreter
+        self.description = description
+        self.inputs = description.inputs
+        self.outputs = description.outputs
         self._input_details = inputs
         self._output_details = outputs
         self._shapes = {name: tuple(int(n) for n in details["shape"]) for name, details in inputs.items()}
         self._allocated = True
-        self.inputs = tuple(_spec(name, details) for name, details in inputs.items())
-        self.outputs = tuple(_spec(name, details) for name, details in outputs.items())
 
     @classmethod
     def load(cls, path: Path, *, threads: int = 1, keeps_tensors: bool = False) -> Self:
@@ -68,7 +77,7 @@ class Model:
         except (OSError, ValueError, RuntimeError) as err:
             raise ModelError(f"{path.name} cannot be loaded: {_sentence(err)}") from err
         inputs, outputs = _named_tensors(interpreter)
-        return cls(interpreter, inputs, outputs)
+        return cls(interpreter, inputs, outputs, describe(path, specs_of(inputs), specs_of(outputs)))
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return the outputs by name, as copies in the model's own dtypes.
@@ -110,6 +119,15 @@ class Model:
         self.interpreter.allocate_tensors()
         self._shapes = dict(shapes)
         self._allocated = True
+
+
+def specs_of(tensors: Mapping[str, _Details]) -> tuple[TensorSpec, ...]:
+    """Return what the interpreter says of tensors, by the names that they go by.
+
+    Raises:
+        ModelError: One holds neither numbers nor booleans.
+    """
+    return tuple(_spec(name, details) for name, details in tensors.items())
 
 
 def check_tensor(array: NDArray[Any], spec: TensorSpec) -> None:

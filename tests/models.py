@@ -11,9 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import flatbuffers
+import msgspec
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edgeferry.converter.embedding import embed
+from edgeferry.inference.metadata import ModelMetadata
 from edgeferry.inference.model import Model
 from edgeferry.inference.quantization import DTYPES, quantize
 from edgeferry.inference.selftest import SelfTest, record_selftest
@@ -226,6 +229,42 @@ def two_way_model(path: Path) -> Path:
     return graph.write(path, [a, b], [total, difference])
 
 
+def two_signature_model(path: Path) -> Path:
+    """Write a model whose signature ``serving_default`` doubles ``x[1, 2]``, and whose ``square``, in a subgraph of its
+    own, squares it.
+    """
+    graph = _Graph()
+    inputs, outputs = [], []
+    for part, key, operator, kind, options in (
+        (graph, "serving_default", "ADD", schema.BuiltinOptions.AddOptions, schema.AddOptionsT()),
+        (graph.subgraph(), "square", "MUL", schema.BuiltinOptions.MulOptions, schema.MulOptionsT()),
+    ):
+        x, y = (part.tensor(f"{key}_{name}", (1, 2), np.float32) for name in "xy")
+        part.operation(getattr(schema.BuiltinOperator, operator), [x, x], [y], kind, options)
+        part.signature({INPUT: x}, {OUTPUT: y}, key=key)
+        part.finish([x], [y])
+        inputs.append(x)
+        outputs.append(y)
+    return graph.write(path, inputs[:1], outputs[:1])
+
+
+def say_what_it_is(path: Path, **changes: object) -> ModelMetadata:
+    """Put metadata that fits the model at ``path``, but for ``changes``, into it; return what it says now."""
+    model = Model.load(path)
+    metadata = ModelMetadata(
+        format=1,
+        name="digits",
+        version=3,
+        scheme="int8",
+        inputs=model.inputs,
+        outputs=model.outputs,
+        labels=tuple(f"class-{i}" for i in range(model.outputs[0].shape[-1])),
+    )
+    metadata = msgspec.structs.replace(metadata, **changes)
+    path.write_bytes(embed(path.read_bytes(), encode(metadata)))
+    return metadata
+
+
 def running_sum_model(path: Path) -> Path:
     """Write a stateful model ``x[1, 1] -> scores[1, 1]``: the sum of the last three inputs."""
     graph = _Graph()
@@ -404,11 +443,11 @@ class _Graph:
         operator.builtinOptionsType, operator.builtinOptions = kind, options
         self._graph.operators.append(operator)
 
-    def signature(self, inputs: dict[str, int], outputs: dict[str, int]) -> None:
+    def signature(self, inputs: dict[str, int], outputs: dict[str, int], *, key: str = "serving_default") -> None:
         signature = schema.SignatureDefT()
-        signature.signatureKey, signature.subgraphIndex = "serving_default", 0
+        signature.signatureKey, signature.subgraphIndex = key, self._model.subgraphs.index(self._graph)
         signature.inputs, signature.outputs = _tensor_maps(inputs), _tensor_maps(outputs)
-        self._model.signatureDefs = [signature]
+        self._model.signatureDefs = [*(self._model.signatureDefs or []), signature]
 
     def finish(self, inputs: list[int], outputs: list[int]) -> None:
         self._graph.inputs, self._graph.outputs = inputs, outputs

@@ -1,16 +1,19 @@
 """Opens a model together with its manifest, and checks that they speak of the same tensors."""
 
-import math
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from edgeferry.agent.serving.errors import RequestError
+from edgeferry.inference.description import same_tensors
 from edgeferry.inference.model import Model, ModelError
 from edgeferry.wire.codec import WireError
 from edgeferry.wire.desired import ArtifactManifest, TensorSpec, decode_manifest
 from edgeferry.wire.messages import Code, Reason
 
 __all__ = ["open_model", "read_manifest"]
+
+logger = logging.getLogger(__name__)
 
 
 def read_manifest(path: Path) -> ArtifactManifest:
@@ -27,7 +30,7 @@ def read_manifest(path: Path) -> ArtifactManifest:
 
 
 def open_model(path: Path, manifest: ArtifactManifest | None, *, threads: int) -> Model:
-    """Return the model in the file at ``path``; without a manifest it is taken as it is.
+    """Return the model in the file at ``path``; without a manifest what it says of itself is all there is.
 
     Raises:
         RequestError: It cannot be loaded, or has other tensors than its manifest says.
@@ -36,28 +39,18 @@ def open_model(path: Path, manifest: ArtifactManifest | None, *, threads: int) -
         model = Model.load(path, threads=threads)
     except ModelError as err:
         raise RequestError(Code.FAILED_PRECONDITION, Reason.MODEL_INVALID, str(err)) from err
+    if model.description.doubt:
+        logger.warning("%s; it is not believed", model.description.doubt)
     if manifest is None:
         return model
     for what, found, wanted in (
         ("inputs", model.inputs, manifest.inputs),
         ("outputs", model.outputs, manifest.outputs),
     ):
-        if not _same_tensors(found, wanted):
+        if not same_tensors(found, wanted):
             detail = f"the model's {what} are {_listed(found)}; its manifest says {_listed(wanted)}"
             raise RequestError(Code.FAILED_PRECONDITION, Reason.MANIFEST_MISMATCH, detail)
     return model
-
-
-def _same_tensors(found: Sequence[TensorSpec], wanted: Sequence[TensorSpec]) -> bool:
-    by_name = {spec.name: spec for spec in wanted}
-    return len(found) == len(wanted) and all(
-        spec.name in by_name and _same_tensor(spec, by_name[spec.name]) for spec in found
-    )
-
-
-def _same_tensor(found: TensorSpec, wanted: TensorSpec) -> bool:
-    exact = (found.datatype, found.shape, found.zero_point) == (wanted.datatype, wanted.shape, wanted.zero_point)
-    return exact and math.isclose(found.scale, wanted.scale, rel_tol=1e-6)  # float32 here, decimal there
 
 
 def _listed(specs: Sequence[TensorSpec]) -> str:

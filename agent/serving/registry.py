@@ -39,7 +39,7 @@ class LoadOrder:
 
     Attributes:
         path: The model's file; immutable as long as it is loaded.
-        manifest: The manifest's file; None for a bare model, which then is taken as it is.
+        manifest: The manifest's file; None for a bare model, of which only is known what it says of itself.
         label: The label that shall name it, for which versions without a label are unloaded. Empty for none: it stays
             loaded beside the others.
     """
@@ -190,7 +190,7 @@ class Registry:
             capacity=self._queue,
         )
         queue.start()
-        return ServedVersion(order, manifest.labels if manifest else (), model, queue, notes)
+        return ServedVersion(order, _class_labels(manifest, model), model, queue, notes)
 
     def _retire(self, versions: list[ServedVersion], deadline_s: float) -> bool:
         ended = True
@@ -218,6 +218,13 @@ def _manifest(order: LoadOrder) -> ArtifactManifest | None:
         detail = f"the manifest is of {manifest.name} {manifest.version}, wanted {order.model} {order.version}"
         raise RequestError(Code.FAILED_PRECONDITION, Reason.MANIFEST_MISMATCH, detail)
     return manifest
+
+
+def _class_labels(manifest: ArtifactManifest | None, model: Model) -> tuple[str, ...]:
+    if manifest is not None:
+        return manifest.labels
+    metadata = model.description.metadata
+    return metadata.labels if metadata else ()
 
 
 def _warm_up(model: Model, name: str) -> None:

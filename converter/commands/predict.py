@@ -25,6 +25,7 @@ _FILE = click.Path(path_type=Path)
 @click.argument("path", type=_FILE)
 @click.option("--input", "inputs", type=_FILE, required=True, metavar="X.npz", help="Samples: .npy, or .npz by input.")
 @click.option("--output", type=_FILE, metavar="Y.npz", help="Where the outputs go; .npy for a single one.")
+@click.option("--signature", metavar="KEY", help="Of a SavedModel or .tflite; the serving one, or the only one.")
 @click.option(
     "--timeout",
     "timeout_s",
@@ -34,7 +35,9 @@ _FILE = click.Path(path_type=Path)
     help="Seconds that it may take.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def predict(*, path: Path, inputs: Path, output: Path | None, timeout_s: float, as_json: bool) -> None:
+def predict(
+    *, path: Path, inputs: Path, output: Path | None, signature: str | None, timeout_s: float, as_json: bool
+) -> None:
     """Run the samples in X.npz through the model at PATH, of any format that can be converted, or an artifact folder.
 
     Real values are quantized where the model is, and its outputs come back as real values.
@@ -46,7 +49,7 @@ def predict(*, path: Path, inputs: Path, output: Path | None, timeout_s: float, 
     with explained_errors():
         if output is not None:
             _check_output(output)
-        prediction = run(path, inputs, deadline_s=timeout_s)
+        prediction = run(path, inputs, deadline_s=timeout_s, signature=signature)
         if output is not None:
             _write(output, prediction.outputs)
     _show(path, prediction, output, as_json=as_json)
@@ -83,13 +86,17 @@ def _show(path: Path, prediction: "Prediction", output: Path | None, *, as_json:
     import msgspec  # noqa: PLC0415 - see above
 
     from edgeferry.converter.answers import right_share, summarize  # noqa: PLC0415
+    from edgeferry.converter.inspection.page import printable  # noqa: PLC0415
 
+    if prediction.doubt:
+        click.echo(f"{prediction.doubt}; its labels are left out", err=True)
     summaries = [summarize(name, array, prediction.labels) for name, array in prediction.outputs.items()]
     shares = {name: right_share(array, prediction.truth) for name, array in prediction.outputs.items()}
     right = {name: share for name, share in shares.items() if share is not None}
     if as_json:
         told = {
             "path": str(path),
+            "model": prediction.model,
             "samples": prediction.samples,
             "latency_ms": prediction.latency_ms,
             "outputs": msgspec.to_builtins(summaries),
@@ -102,7 +109,8 @@ def _show(path: Path, prediction: "Prediction", output: Path | None, *, as_json:
         _print(summary, prediction.samples)
     for name, share in right.items():
         click.echo(f"{name}: {share:.2%} of {prediction.samples} are the class that y says")
-    click.echo(f"{prediction.samples} samples, {prediction.latency_ms:.3g} ms each on this machine (median)")
+    whose = f" through {printable(prediction.model)}" if prediction.model else ""
+    click.echo(f"{prediction.samples} samples{whose}, {prediction.latency_ms:.3g} ms each on this machine (median)")
     if output is not None:
         click.echo(f"outputs written to {output}", err=True)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.models import artifact_folder, linear_model
+from tests.models import artifact_folder, linear_model, say_what_it_is
 from tests.serving.conftest import Server
 
 from edgeferry.agent.serving.command import child_environment
@@ -69,6 +69,21 @@ def test_bare_models_serve_their_latest_version(serve: Callable[..., Server], tm
 
     assert newest.json() == server.request("POST", "/v1/models/cats/versions/2:predict", ask).json()
     assert newest.json() != server.request("POST", "/v1/models/cats/versions/1:predict", ask).json()
+
+
+def test_a_bare_model_is_served_with_the_quantization_and_the_labels_that_it_has_in_itself(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    folder = tmp_path / "models" / "cats" / "1"
+    folder.mkdir(parents=True)
+    say_what_it_is(linear_model(folder / "model.tflite", features=2, classes=3, quantized=True))
+    server = serve(models=tmp_path / "models")
+
+    answer = server.request("POST", "/v1/models/cats:classify", json.dumps({"examples": [{"x": [0.5, 1.0]}]}))
+
+    (classes,) = answer.json()["results"]
+    assert [name for name, _ in classes] == ["class-0", "class-1", "class-2"]
+    assert any(score % 1 for _, score in classes)
 
 
 def serve_command(*arguments: str) -> list[str]:

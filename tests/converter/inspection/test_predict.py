@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeferry.inference.model import Model
-from tests.models import artifact_folder, linear_model, reciprocal_model
+from tests.models import artifact_folder, linear_model, reciprocal_model, say_what_it_is, two_signature_model
 
 FEATURES = 64
 
@@ -64,6 +64,55 @@ def test_an_artifact_is_run_with_its_labels(tmp_path, samples, run_predict):
     assert output["shape"] == [20, 10]
     assert output["best"][0][0]["name"].startswith("class-")
     assert told["latency_ms"] > 0
+
+
+def test_a_tflite_alone_is_run_with_the_name_and_the_labels_that_it_has_in_itself(tmp_path, samples, run_predict):
+    say_what_it_is(linear_model(tmp_path / "m.tflite", features=FEATURES, quantized=True))
+    (tmp_path / "elsewhere").mkdir()
+    moved = (tmp_path / "m.tflite").rename(tmp_path / "elsewhere" / "unnamed.tflite")
+
+    told = json.loads(run_predict(moved, "--input", samples, "--json").stdout)
+    text = run_predict(moved, "--input", samples).stdout
+
+    assert told["model"] == "digits 3, int8"
+    assert told["outputs"][0]["type"] == "float32"
+    assert told["outputs"][0]["best"][0][0]["name"].startswith("class-")
+    assert "20 samples through digits 3, int8, " in text
+
+
+def test_labels_of_another_model_are_left_out_with_a_word(tmp_path, samples, run_predict):
+    path = linear_model(tmp_path / "m.tflite", features=FEATURES, quantized=True)
+    say_what_it_is(path, outputs=())
+
+    result = run_predict(path, "--input", samples)
+
+    assert result.exit_code == 0
+    assert "speaks of other tensors than it has; its labels are left out" in result.stderr
+    assert "class-" not in result.stdout
+
+
+def test_the_signature_that_is_named_is_run_in_whichever_subgraph(tmp_path, run_predict):
+    path = two_signature_model(tmp_path / "m.tflite")
+    np.save(tmp_path / "x.npy", np.array([[3, 4], [5, 6]], np.float32))
+
+    answers = {}
+    for options in ((), ("--signature", "serving_default"), ("--signature", "square")):
+        result = run_predict(path, "--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy", *options)
+        assert result.exit_code == 0, result.stderr
+        answers[options[1:]] = np.load(tmp_path / "y.npy").tolist()
+
+    assert answers == {
+        (): [[6, 8], [10, 12]],
+        ("serving_default",): [[6, 8], [10, 12]],
+        ("square",): [[9, 16], [25, 36]],
+    }
+
+
+def test_a_signature_that_is_not_there_is_a_mistake_of_usage(tmp_path, samples, run_predict):
+    result = run_predict(two_signature_model(tmp_path / "m.tflite"), "--input", samples, "--signature", "other")
+
+    assert result.exit_code == 2
+    assert "--signature 'other': m.tflite has serving_default, square" in result.stderr
 
 
 def test_one_sample_alone_is_run_alone(tmp_path, run_predict):
@@ -145,6 +194,22 @@ def test_a_saved_model_is_run_as_it_is(sources, tmp_path, run_predict):
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
     assert told["right"]["output_0"] == pytest.approx(sources.facts["cnn"]["accuracy"])
+
+
+@pytest.mark.acceptance
+@pytest.mark.tensorflow
+@pytest.mark.xdist_group("tensorflow")
+@pytest.mark.timeout(300)
+def test_any_signature_of_a_saved_model_is_run(sources, tmp_path, run_predict):
+    np.save(tmp_path / "x.npy", np.array([[1, 2]], np.float32))
+    output = tmp_path / "y.npy"
+
+    result = run_predict(
+        sources.folder / "two_signatures", "--input", tmp_path / "x.npy", "--output", output, "--signature", "b"
+    )
+
+    assert result.exit_code == 0, result.stderr
+    assert np.load(output).tolist() == [[3, 4]]
 
 
 @pytest.mark.acceptance
