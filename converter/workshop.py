@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from edgeferry.converter.arrays import read_arrays
-from edgeferry.converter.difference import largest_difference
+from edgeferry.converter.difference import find_difference
 from edgeferry.converter.errors import ConversionDiffersError, ConverterError, RequestError
 from edgeferry.converter.evaluate import evaluate
 from edgeferry.converter.formats.registry import Format, FormatName
@@ -193,7 +193,7 @@ class Workshop:
         return Made(variant, model, measurement, candidate)
 
     def _compare(self, source: Path, float_model: Measurement) -> None:
-        difference = largest_difference(read_arrays(source), float_model.results)
+        difference = find_difference(read_arrays(source), float_model.results)
         if difference is not None:
             raise ConversionDiffersError(
                 f"{self._request.model.name} converts, but the result computes something else: {difference.sentence}; "
