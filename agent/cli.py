@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from edgeferry import __version__
+from edgeferry.agent.commands.doctor import doctor
+from edgeferry.agent.commands.status import status
 from edgeferry.agent.errors import AgentError, ConfigError
 
 __all__ = ["main"]
@@ -113,6 +115,10 @@ def serve(
     )
     command = options.command()
     os.execve(command[0], command, child_environment())  # noqa: S606 - it becomes the serving process
+
+
+main.add_command(status)
+main.add_command(doctor)
 
 
 def _read_token(token_file: str) -> str:

@@ -102,6 +102,7 @@ class AgentConfig:
     Attributes:
         groups: As the token said; the signed documents decide, these are shown until they have arrived.
         password: Of the device at the broker; never logged.
+        password_file: Where it stands.
         root: The TUF root that trust begins with; empty when ``root_sha256`` names the one to take from the broker.
         http: ``host:port`` of the REST server, or empty.
         grpc: ``host:port`` of the gRPC server, or empty.
@@ -124,6 +125,7 @@ class AgentConfig:
     root_sha256: str
     http: str
     telemetry_interval_s: int
+    password_file: Path | None = None
     grpc: str = ""
     tls_certificate: Path | None = None
     tls_key: Path | None = None
@@ -165,6 +167,7 @@ def load_config(path: Path) -> AgentConfig:
         root_sha256=file.trust.root_sha256,
         http=file.listen.http,
         telemetry_interval_s=file.telemetry_interval_s,
+        password_file=Path(file.broker.password_file),
         grpc=file.listen.grpc,
         tls_certificate=_optional_path(file.listen.tls_certificate_file),
         tls_key=_optional_path(file.listen.tls_key_file),

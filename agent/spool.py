@@ -19,7 +19,7 @@ from edgeferry.agent.fsops import Disk, explained
 from edgeferry.wire.codec import WireError, decode, encode
 from edgeferry.wire.messages import Event
 
-__all__ = ["Spool"]
+__all__ = ["Spool", "newest_events"]
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +108,16 @@ class Spool:
 
     def _path(self, first: int) -> Path:
         return self._directory / f"{first:012}.jsonl"
+
+
+def newest_events(directory: Path, segments: int = 4) -> list[Event]:
+    """Return the events of the newest ``segments`` of a spool, in order, and leave everything as it is.
+
+    Raises:
+        StoreError: One of them cannot be read.
+    """
+    newest = sorted(directory.glob("*.jsonl"))[-segments:]
+    return [event for path in newest for event in _parse(_bytes_of(path))]
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -8,7 +8,7 @@ import importlib.metadata
 import importlib.util
 from typing import Any
 
-__all__ = ["PACKAGE", "new_interpreter", "runtime_version"]
+__all__ = ["PACKAGE", "load_runtime", "new_interpreter", "runtime_version"]
 
 _MODULES = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
 
@@ -24,6 +24,15 @@ def _installed_package() -> str:
 PACKAGE = _installed_package()
 
 
+def load_runtime() -> Any:
+    """Return the runtime's module; its native code is in memory then.
+
+    Raises:
+        ImportError: It is installed and does not load on this machine.
+    """
+    return importlib.import_module(f"{_MODULES[PACKAGE]}.interpreter")
+
+
 def new_interpreter(model_path: str, *, threads: int, keeps_tensors: bool = False) -> Any:
     """Return an interpreter of the file at ``model_path``, memory-mapped, its tensors not allocated yet.
 
@@ -35,7 +44,7 @@ def new_interpreter(model_path: str, *, threads: int, keeps_tensors: bool = Fals
     Raises:
         ValueError: The file is not a model.
     """
-    module = importlib.import_module(f"{_MODULES[PACKAGE]}.interpreter")
+    module = load_runtime()
     if keeps_tensors:
         return module.Interpreter(
             model_path=model_path,

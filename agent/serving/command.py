@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["TRIAL_RUNS", "TRIAL_RUNS_S", "ServingOptions", "TrialOptions", "child_environment"]
+__all__ = ["TRIAL_RUNS", "TRIAL_RUNS_S", "ServingOptions", "TrialOptions", "child_environment", "probe_command"]
 
 TRIAL_RUNS = 20
 TRIAL_RUNS_S = 2.0
@@ -27,6 +27,11 @@ def child_environment(environment: Mapping[str, str] | None = None) -> dict[str,
         "OPENBLAS_NUM_THREADS": "1",  # numpy multiplies nothing here; each of its threads would hold a buffer
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def probe_command() -> list[str]:
+    """Return the command line that loads the runtime and says which it is."""
+    return _python(".probe")
 
 
 def _python(module: str) -> list[str]:

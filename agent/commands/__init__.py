@@ -1,0 +1,1 @@
+"""Commands of ``edgeferry-agent`` that are more than a few lines."""
