@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -43,15 +44,21 @@ def run(*command: str, timeout_s: float = 60, **environment: str) -> str:
     return stdout
 
 
+def listens(path: Path) -> bool:
+    """Tell whether a Unix socket takes connections; its file is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
     """Serve the model in ``folder`` alone, without an agent; give its address."""
-    socket, address = folder / "socket", f"127.0.0.1:{free_port()}"
-    command = [sys.executable, "-m", "edgeferry.agent.serving", "--socket", str(socket), "--http", address]
+    path, address = folder / "socket", f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "edgeferry.agent.serving", "--socket", str(path), "--http", address]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        wait_until(socket.exists, "the serving process to listen")
-        client = ServingClient(socket, 10)
+        wait_until(lambda: listens(path), "the serving process to listen")
+        client = ServingClient(path, 10)
         files = {"path": folder / "model.tflite", "manifest": folder / "artifact.json"}
         client.load("digits", 1, label="stable", **files)
         client.close()
