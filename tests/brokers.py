@@ -189,7 +189,7 @@ class MosquittoBroker:
         program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
         with (self.folder / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen([program, "-c", str(config)], stdout=log, stderr=log)
-        _wait_until(self._listens, f"mosquitto on port {self.port}")
+        _wait_until(self._answers, f"mosquitto on port {self.port}")
 
     def stop(self) -> None:
         if self._process is not None:
@@ -221,12 +221,11 @@ class MosquittoBroker:
         lines = [f"{user}:{_mosquitto_hash(password)}" for user, password in self.passwords.items()]
         (self.folder / "passwords").write_text("\n".join(lines) + "\n")
 
-    def _listens(self) -> bool:
+    def _answers(self) -> bool:
+        # It listens a moment before it handles SIGHUP, which would end it then; who gets an answer has waited enough.
         assert self._process is not None
         assert self._process.poll() is None, f"mosquitto ended at once: {self.log}"
-        with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
-            return True
-        return False
+        return _return_code(self, "nobody", "") != b""
 
 
 @pytest.fixture(params=["embedded", "mosquitto"])
@@ -268,12 +267,15 @@ def _mosquitto_hash(password: str) -> str:
 
 
 def _lets_in(broker: MosquittoBroker, user: str) -> bool:
-    # one CONNECT by hand (MQTT 3.1.1, 3.1): the answer's fourth byte is the return code
-    packet = _connect_packet(user, broker.passwords[user])
+    return _return_code(broker, user, broker.passwords[user]) == b"\0"
+
+
+def _return_code(broker: MosquittoBroker, user: str, password: str) -> bytes:
+    """Return what the broker answers to one CONNECT by hand (MQTT 3.1.1, 3.2.2.3); nothing when there is no answer."""
     with contextlib.suppress(OSError), _plain_or_tls(broker) as connection:
-        connection.sendall(packet)
-        return connection.recv(4)[3:4] == b"\0"
-    return False
+        connection.sendall(_connect_packet(user, password))
+        return connection.recv(4)[3:4]
+    return b""
 
 
 @contextlib.contextmanager
