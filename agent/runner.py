@@ -19,6 +19,7 @@ from edgeferry.agent.errors import AgentError, DiskFullError
 from edgeferry.agent.events import Booted, Failed, Faulted, Happened, LifecycleEvent, Noted, ServingStarted, Tick
 from edgeferry.agent.fetching import BatchDone, BatchFailed, Fetcher
 from edgeferry.agent.following import BATCH_OWNER, Follower, Looked
+from edgeferry.agent.hardware_watch import HardwareWatch
 from edgeferry.agent.inbox import Acknowledged, Connected, Disconnected, Done, Inbox, Received, Stop
 from edgeferry.agent.performer import Again, Performer
 from edgeferry.agent.reporting import Standing, state_message
@@ -107,6 +108,7 @@ class Runner:
         self._sample_s = 0.0
         self._look_again_s = time.monotonic() + LOOK_AGAIN_S
         self._healthy_s = 0.0
+        self._hardware = HardwareWatch()
         self._again: list[tuple[float, Activate | Restore | Load]] = []
 
     def run(self) -> None:
@@ -236,6 +238,8 @@ class Runner:
             case Sampled(telemetry=telemetry):
                 self._parts.voice.say_telemetry(telemetry)
                 self._judge_watched(telemetry)
+                for happened in self._hardware.look(telemetry, now_s):
+                    self.step(happened)
             case Again(effect=effect):
                 self._again.append((now_s + AGAIN_S, effect))
             case AgentError():

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import psutil
 
+from edgeferry.agent import sensors
 from edgeferry.wire.codec import WireError
 from edgeferry.wire.messages import ModelTelemetry, Telemetry
 
@@ -22,9 +23,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _ROOT = Path("/")
-_THERMAL = "sys/class/thermal/thermal_zone0/temp"
-_MODEL = "proc/device-tree/model"
-_FIRMWARE_THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
+_LOW_VOLTAGE, _SLOWED = 0x1, 0xE  # of the firmware's word
 
 
 class ServingFigures:
@@ -81,6 +80,7 @@ class MachineSensors:
         memory = _sensed(psutil.virtual_memory)
         disk = _sensed(lambda: psutil.disk_usage(str(self._state_dir)))
         network = _sensed(psutil.net_io_counters)
+        firmware = _sensed(lambda: sensors.firmware_word(self._root))
         return Telemetry(
             v=1,
             ts=time.time_ns() // 1_000_000,
@@ -90,9 +90,12 @@ class MachineSensors:
             uptime_s=_sensed(lambda: int(time.time() - psutil.boot_time())),
             cpu_pct=_sensed(psutil.cpu_percent),
             load1=_sensed(lambda: round(os.getloadavg()[0], 2)),
-            cpu_temp_c=_sensed(lambda: int((self._root / _THERMAL).read_text()) / 1000),
+            cpu_temp_c=_sensed(lambda: sensors.cpu_temp_c(self._root)),
             cpu_mhz=_sensed(_frequency_mhz),
-            throttled=_sensed(lambda: _throttled(self._root)),
+            throttled=bool(firmware & _SLOWED) if firmware is not None else None,
+            undervoltage=bool(firmware & _LOW_VOLTAGE) if firmware is not None else None,
+            wifi_dbm=_sensed(lambda: sensors.wifi_dbm(self._root)),
+            storage_used_pct=_sensed(lambda: sensors.storage_used_pct(self._root)),
             mem_pct=memory.percent if memory else None,
             mem_used_bytes=memory.used if memory else None,
             mem_avail_bytes=memory.available if memory else None,
@@ -111,12 +114,12 @@ class MachineSensors:
 
 
 def hardware(*, root: Path = _ROOT) -> dict[str, str | int]:
-    """Return what the machine says of itself: model, architecture, cores and memory."""
-    model = _sensed(lambda: (root / _MODEL).read_text().strip("\0 \n"))
+    """Return what the machine says of itself: model and revision of a board, architecture, cores and memory."""
+    board = _sensed(lambda: sensors.board(root))
     cores = _sensed(psutil.cpu_count)
     memory = _sensed(psutil.virtual_memory)
     return {
-        **({"model": model} if model else {}),
+        **(board or {}),
         "arch": os.uname().machine,
         "cores": cores or 1,
         **({"memory_bytes": memory.total} if memory else {}),
@@ -135,8 +138,3 @@ def _sensed(sensor: Callable[[], T]) -> T | None:
 def _frequency_mhz() -> float | None:
     frequency = psutil.cpu_freq()
     return round(frequency.current, 1) if frequency else None
-
-
-def _throttled(root: Path) -> bool:
-    """Return whether a Pi's firmware throttles right now (bits 0 to 3 of get_throttled)."""
-    return bool(int((root / _FIRMWARE_THROTTLED).read_text(), 16) & 0xF)

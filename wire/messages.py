@@ -99,6 +99,10 @@ class Reason(StrEnum):
     DEADLINE_PASSED = "DEADLINE_PASSED"
     TOO_LARGE = "TOO_LARGE"
     BUSY = "BUSY"
+    # hardware
+    UNDERVOLTAGE = "UNDERVOLTAGE"
+    THROTTLED = "THROTTLED"
+    STORAGE_WORN = "STORAGE_WORN"
 
 
 class Outcome(StrEnum):
@@ -245,6 +249,9 @@ class Telemetry(Message, frozen=True):
     cpu_temp_c: float | None = None
     cpu_mhz: float | None = None
     throttled: bool | None = None
+    undervoltage: bool | None = None
+    wifi_dbm: float | None = None
+    storage_used_pct: float | None = None
     mem_pct: float | None = None
     mem_used_bytes: int | None = None
     mem_avail_bytes: int | None = None
@@ -271,6 +278,7 @@ class EventKind(StrEnum):
     SERVING_CRASHED = "serving_crashed"
     QUARANTINED = "quarantined"
     SPOOL_DROPPED = "spool_dropped"
+    HARDWARE = "hardware"
 
 
 class Event(Message, frozen=True):

@@ -69,7 +69,7 @@ def _monitor_row(view: DeviceView, now: float) -> tuple[str, ...]:
         _models(view),
         _figure(telemetry, "infer_rps", "", digits=1),
         _slowest(telemetry),
-        _doing(view.state.models if view.state else {}),
+        ", ".join([*_complaints(telemetry), *_doing(view.state.models if view.state else {})]),
     )
 
 
@@ -92,5 +92,13 @@ def _version(model: ModelState) -> str:
     return "quarantined" if model.quarantined else str(model.labels.get(STABLE, "-"))
 
 
-def _doing(models: Mapping[str, ModelState]) -> str:
-    return ", ".join(f"{name}: {model.phase}" for name, model in sorted(models.items()) if model.phase != "idle")
+def _doing(models: Mapping[str, ModelState]) -> list[str]:
+    return [f"{name}: {model.phase}" for name, model in sorted(models.items()) if model.phase != "idle"]
+
+
+def _complaints(telemetry: Telemetry | None) -> list[str]:
+    """Return what a person should do something about on the spot."""
+    if telemetry is None:
+        return []
+    said = (("low voltage", telemetry.undervoltage), ("throttled", telemetry.throttled))
+    return [words for words, is_so in said if is_so]

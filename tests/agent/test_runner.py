@@ -367,6 +367,16 @@ class TestEvents:
 
         assert [event.seq for event in again.spool.after(0)] == [1, 2, 3, 4]
 
+    def test_low_voltage_is_an_event_once(self, agent: SimulatedAgent) -> None:
+        low = Telemetry(v=1, ts=1, boot="cafe", seq=1, interval_s=10.0, undervoltage=True)
+        read = Done("telemetry", Sampled(low))
+
+        agent.run(lambda: agent.inbox.put(read), lambda: agent.inbox.put(read))
+
+        (told,) = [event for event in agent.events() if event.kind is EventKind.HARDWARE]
+        assert told.reason is Reason.UNDERVOLTAGE
+        assert "power supply" in told.detail
+
     def test_what_was_dropped_unheard_is_an_event_of_its_own(self, agent: SimulatedAgent) -> None:
         whole = MAX_SEGMENTS * SEGMENT_EVENTS
         agent.spool.append(events(1, whole))

@@ -56,7 +56,19 @@ class TestMachine:
     def test_a_sensor_that_is_absent_is_left_out(self, tmp_path: Path) -> None:
         said = msgspec.json.decode(encode(read(tmp_path)))
 
-        assert not {"cpu_temp_c", "throttled", "serving_rss_bytes", "infer_total", "models"} & said.keys()
+        assert (
+            not {
+                "cpu_temp_c",
+                "throttled",
+                "undervoltage",
+                "wifi_dbm",
+                "storage_used_pct",
+                "serving_rss_bytes",
+                "infer_total",
+                "models",
+            }
+            & said.keys()
+        )
         assert None not in said.values()
 
     def test_a_machine_that_tells_nothing_of_itself_ends_nothing(
@@ -109,14 +121,54 @@ class TestMachine:
         assert read(tmp_path).cpu_temp_c == temp_c
 
     @pytest.mark.parametrize(
-        ("bits", "throttled"), [("0\n", False), ("4\n", True), ("50005\n", True), ("50000\n", False), ("?\n", None)]
+        ("bits", "throttled", "undervoltage"),
+        [
+            ("0\n", False, False),
+            ("1\n", False, True),
+            ("4\n", True, False),
+            ("50005\n", True, True),
+            ("50000\n", False, False),
+            ("?\n", None, None),
+        ],
     )
-    def test_a_pi_tells_whether_it_is_throttled_right_now(
-        self, tmp_path: Path, bits: str, throttled: bool | None
+    def test_a_pi_tells_whether_it_is_throttled_or_short_of_voltage_right_now(
+        self, tmp_path: Path, bits: str, throttled: bool | None, undervoltage: bool | None
     ) -> None:
         sensor(tmp_path, "sys/devices/platform/soc/soc:firmware/get_throttled", bits)
 
-        assert read(tmp_path).throttled is throttled
+        telemetry = read(tmp_path)
+
+        assert (telemetry.throttled, telemetry.undervoltage) == (throttled, undervoltage)
+
+    @pytest.mark.parametrize(
+        ("rows", "dbm"),
+        [
+            (" wlan0: 0000   54.  -56.  -256        0      0      0      0    912        0\n", -56.0),
+            (" wlan0: 0000   54.  -71.  -256        0\n wlan1: 0000   54.  -40.  -256        0\n", -40.0),
+            (" wlan0: 0000    0.    0.     0        0\n", None),
+            (" wlan0:\n", None),
+            ("", None),
+        ],
+    )
+    def test_the_signal_of_the_best_wireless_interface_is_told(
+        self, tmp_path: Path, rows: str, dbm: float | None
+    ) -> None:
+        headings = (
+            "Inter-| sta-|   Quality        |   Discarded packets\n face | tus | link level noise |  nwid  crypt\n"
+        )
+        sensor(tmp_path, "proc/net/wireless", headings + rows)
+
+        assert read(tmp_path).wifi_dbm == dbm
+
+    @pytest.mark.parametrize(
+        ("text", "used_pct"), [("0x01 0x03\n", 30.0), ("0x0b 0x0b\n", 110.0), ("0x00 0x00\n", None), ("?", None)]
+    )
+    def test_the_wear_of_a_card_is_told_where_its_maker_estimates_it(
+        self, tmp_path: Path, text: str, used_pct: float | None
+    ) -> None:
+        sensor(tmp_path, "sys/block/mmcblk0/device/life_time", text)
+
+        assert read(tmp_path).storage_used_pct == used_pct
 
 
 class TestHardware:
@@ -132,6 +184,14 @@ class TestHardware:
         sensor(tmp_path, "proc/device-tree/model", "Raspberry Pi 4 Model B Rev 1.4\0")
 
         assert hardware(root=tmp_path)["model"] == "Raspberry Pi 4 Model B Rev 1.4"
+        assert "revision" not in hardware(root=tmp_path)
+
+    def test_a_board_says_its_revision_code(self, tmp_path: Path) -> None:
+        path = tmp_path / "proc/device-tree/system/linux,revision"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(bytes.fromhex("00a03115"))
+
+        assert hardware(root=tmp_path)["revision"] == "a03115"
 
 
 class TestServing:

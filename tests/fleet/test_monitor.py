@@ -141,6 +141,14 @@ def test_a_device_of_which_nothing_but_its_availability_is_known_has_a_row() -> 
     assert monitor_rows(heard(), 0.0) == [("pi", "online", *[""] * 9)]
 
 
+def test_what_a_person_should_mend_on_the_spot_stands_before_what_a_device_is_doing() -> None:
+    figures = telemetry(undervoltage=True, throttled=True)
+
+    row = monitor_rows(heard(state(running(7, phase="watching")), telemetry=figures), 0.0)[0]
+
+    assert row[-1] == "low voltage, throttled, digits: watching"
+
+
 def test_latencies_that_are_unknown_leave_a_gap() -> None:
     figures = telemetry(models={"digits": ModelTelemetry(version=7, rps=0, total=0, errors_total=0)})
 
