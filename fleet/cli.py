@@ -21,7 +21,7 @@ _EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 _COMMANDS = {
     "demo": ("edgeferry.fleet.commands.demo", "Go the whole way on this machine, with two devices as processes."),
     "init": ("edgeferry.fleet.commands.init", "Make a new fleet: keys, signed metadata, inventory and settings."),
-    "broker": ("edgeferry.fleet.commands.broker", "Run the embedded MQTT broker, for trying things out."),
+    "broker": ("edgeferry.fleet.commands.broker", "Run an embedded MQTT broker, or make a mosquitto for the fleet."),
     "token": ("edgeferry.fleet.commands.token", "Add a device and print what its agent needs to join."),
     "convert": ("edgeferry.converter.cli", "Turn a trained model into an artifact for each kind of device."),
     "inspect": ("edgeferry.converter.commands.inspect", "Tell what is inside a model, and what a device cannot run."),

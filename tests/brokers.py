@@ -4,11 +4,7 @@ A test takes the fixture ``broker`` and runs once on each; ``tls_broker`` is mos
 new for every test, on a port that the system chose, with the users of `USERS`; devices are added with ``add_device``.
 """
 
-import base64
 import contextlib
-import datetime as dt
-import hashlib
-import ipaddress
 import os
 import secrets
 import shutil
@@ -22,44 +18,18 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from edgeferry.fleet.broker import BrokerAddress, EmbeddedBroker
 from edgeferry.fleet.demo.processes import free_port
+from edgeferry.fleet.mosquitto.certificates import Authority
+from edgeferry.fleet.mosquitto.configuration import access_rules_of_devices, access_rules_of_people
+from edgeferry.fleet.mosquitto.users import password_file
 
 __all__ = ["USERS", "EmbeddedTestBroker", "MosquittoBroker", "TestBroker", "broker", "free_port", "tls_broker"]
 
 USERS = ("operator", "monitor", "app")
 ROOT = "edgeferry/v1"
 _START_TIMEOUT_S = 10.0
-
-_ACCESS_RULES = f"""
-user operator
-topic readwrite {ROOT}/#
-
-user monitor
-topic write {ROOT}/all/req/get
-topic write {ROOT}/d/+/req/ping
-topic read {ROOT}/#
-
-user app
-topic write {ROOT}/d/+/infer/#
-topic write {ROOT}/g/+/infer/#
-topic read {ROOT}/d/+/res/app
-
-pattern write {ROOT}/d/%u/#
-pattern write {ROOT}/blob/req/%u
-pattern write homeassistant/device/%u/config
-pattern read {ROOT}/d/%u/#
-pattern read {ROOT}/g/#
-pattern read {ROOT}/all/#
-pattern read {ROOT}/tuf/#
-pattern read {ROOT}/origin/+/availability
-pattern read homeassistant/status
-"""
 
 
 class TestBroker(Protocol):
@@ -183,7 +153,8 @@ class MosquittoBroker:
 
     def start(self) -> None:
         self._write_passwords()
-        (self.folder / "acl").write_text(_ACCESS_RULES)
+        people = access_rules_of_people(ROOT, "operator", ("monitor",), ("app",))
+        (self.folder / "acl").write_text(people + access_rules_of_devices(ROOT))
         config = self.folder / "mosquitto.conf"
         config.write_text(self._config())
         program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
@@ -218,8 +189,7 @@ class MosquittoBroker:
         return "\n".join(lines) + "\n"
 
     def _write_passwords(self) -> None:
-        lines = [f"{user}:{_mosquitto_hash(password)}" for user, password in self.passwords.items()]
-        (self.folder / "passwords").write_text("\n".join(lines) + "\n")
+        (self.folder / "passwords").write_text(password_file(self.passwords))
 
     def _answers(self) -> bool:
         # It listens a moment before it handles SIGHUP, which would end it then; who gets an answer has waited enough.
@@ -257,13 +227,6 @@ def _folder(tmp_path: Path) -> Path:
 
 def _passwords() -> dict[str, str]:
     return {user: secrets.token_urlsafe(12) for user in USERS}
-
-
-def _mosquitto_hash(password: str) -> str:
-    # mosquitto_passwd's format: PBKDF2 with SHA-512, 101 rounds, 12 bytes of salt
-    salt = os.urandom(12)
-    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 101)
-    return f"$7$101${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
 
 
 def _lets_in(broker: MosquittoBroker, user: str) -> bool:
@@ -305,38 +268,8 @@ def _wait_until(is_so: Callable[[], bool], what: str) -> None:
 
 def _write_certificates(folder: Path) -> str:
     """Write ``server.pem`` and ``server.key`` and return the certificate of the authority that signed them."""
-    authority_key = ec.generate_private_key(ec.SECP256R1())
-    authority = _certificate("edgeferry test authority", authority_key, None, authority_key)
-    server_key = ec.generate_private_key(ec.SECP256R1())
-    server = _certificate("127.0.0.1", server_key, authority, authority_key)
-    (folder / "server.pem").write_bytes(server.public_bytes(serialization.Encoding.PEM))
-    (folder / "server.key").write_bytes(
-        server_key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return authority.public_bytes(serialization.Encoding.PEM).decode()
-
-
-def _certificate(
-    name: str,
-    key: ec.EllipticCurvePrivateKey,
-    issuer: x509.Certificate | None,
-    issuer_key: ec.EllipticCurvePrivateKey,
-) -> x509.Certificate:
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    begin = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begin)
-        .not_valid_after(begin + dt.timedelta(days=365 * 30))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-    )
-    if issuer:
-        names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return builder.sign(issuer_key, hashes.SHA256())
+    authority = Authority.create("edgeferry test authority")
+    server = authority.server(("127.0.0.1", "localhost"))
+    (folder / "server.pem").write_bytes(server.certificate_pem)
+    (folder / "server.key").write_bytes(server.key_pem)
+    return authority.pair.certificate_pem.decode()

@@ -1,4 +1,4 @@
-"""`edgeferry broker run`: the embedded broker."""
+"""`edgeferry broker run`: the embedded broker. `edgeferry broker setup` stands in a module of its own."""
 
 import logging
 import signal
@@ -8,6 +8,7 @@ from threading import Event
 import click
 
 from edgeferry.fleet.broker import BrokerAddress, EmbeddedBroker, keep_running, listening_address
+from edgeferry.fleet.commands.broker_setup import setup
 from edgeferry.fleet.errors import FleetError
 from edgeferry.fleet.operator import Operator
 from edgeferry.fleet.rendering import hint, print_json
@@ -23,7 +24,10 @@ log = logging.getLogger(__name__)
 
 @click.group()
 def broker() -> None:
-    """Run the embedded MQTT broker, for trying things out."""
+    """Run the embedded MQTT broker, for trying things out, or make a mosquitto for this fleet."""
+
+
+broker.add_command(setup)
 
 
 @broker.command()

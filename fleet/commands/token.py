@@ -7,10 +7,13 @@ import click
 
 from edgeferry.fleet.errors import FleetError, UsageError
 from edgeferry.fleet.inventory import Device, Inventory
-from edgeferry.fleet.operator import BrokerError
+from edgeferry.fleet.mosquitto.admission import wait_until_let_in
+from edgeferry.fleet.mosquitto.folder import MosquittoFolder
+from edgeferry.fleet.operator import BrokerError, Login
 from edgeferry.fleet.rendering import hint, print_json
 from edgeferry.fleet.repository import Repository
 from edgeferry.fleet.session import Session, fleet_command, now, profile_named
+from edgeferry.fleet.settings import BrokerUrl, parse_broker_url
 from edgeferry.wire.joining import JoinToken, format_token
 
 __all__ = ["token"]
@@ -41,12 +44,14 @@ def token(session: Session, device: str, *, profile: str | None, groups: tuple[s
     _tell_the_fleet(session, repository)
     # last, because the embedded broker starts anew on a new password, and then says what is published
     password = session.passwords().make(device)
+    admission = _let_in(session, repository, device, password)
     text = format_token(_join_token(session, repository, added, password))
     if session.as_json:
         print_json({"id": device, "profile": added.profile, "groups": list(added.groups), "token": text})
     else:
         click.echo(text)
     _advise(session, device)
+    hint(admission)
 
 
 def _refuse_other_users(session: Session, inventory: Inventory, device: str) -> None:
@@ -102,9 +107,27 @@ def _tell_the_fleet(session: Session, repository: Repository) -> None:
         hint(f"not said to the broker yet: {err}. The next `push`, `origin` or `broker run` says it.")
 
 
+def _let_in(session: Session, repository: Repository, device: str, password: str) -> str:
+    """Have the fleet's mosquitto let ``device`` in; return a sentence about what is left to do."""
+    folder = MosquittoFolder(session.fleet_dir)
+    setup = folder.setup()
+    if setup is None:
+        return (
+            f"`edgeferry broker run` lets {device} in; a broker of your own needs its password, secrets/passwords.json"
+        )
+    if not folder.let_in(repository.inventory.devices):
+        return f"copy {folder.path} to the broker's host and run its install.sh there, so that {device} is let in"
+    people = parse_broker_url(session.settings().broker)
+    url = BrokerUrl("mqtts", people.host, setup.settings.device_port)
+    try:
+        wait_until_let_in(url, Login(device, password, session.passwords().ca_pem()))
+    except BrokerError as err:
+        return f"the broker does not let {device} in yet ({err}); `sudo systemctl reload mosquitto`"
+    return f"the broker lets {device} in"
+
+
 def _advise(session: Session, device: str) -> None:
     hint(f"on {device}: edgeferry-agent init --token-file FILE --state-dir DIR -o agent.yaml")
     settings = session.settings()
     if not settings.device_brokers and urlsplit(settings.broker).hostname in ("127.0.0.1", "localhost", "::1"):
         hint(f"{settings.broker} is this machine only; for devices elsewhere set device_brokers in fleet.yaml")
-    hint(f"`edgeferry broker run` lets {device} in; a broker of your own needs its password, secrets/passwords.json")
