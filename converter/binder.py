@@ -105,7 +105,7 @@ class Binder:
     def drafts(self, source_format: Format, stock: Stock) -> list[Draft]:
         """Return a draft for each profile that got a model."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        facts = self._facts(source_format)
+        facts = self._facts(source_format, stock.float_model)
         profiles = {profile.name: profile for profile in self._request.profiles}
         return [
             self._draft(choice, profiles[choice.profile], stock.of(choice.chosen), facts)
@@ -235,7 +235,7 @@ class Binder:
         }
         return {role: path for role, path in named.items() if path is not None}
 
-    def _facts(self, source_format: Format) -> dict[str, Any]:
+    def _facts(self, source_format: Format, float_model: Made) -> dict[str, Any]:
         request, fingerprints = self._request, self._stages.fingerprints
         judged_by = provenance(request.judged_by, fingerprints)
         return {
@@ -245,6 +245,7 @@ class Binder:
             "objective": request.objective,
             "labels": list(self._labels),
             "source": {"format": source_format.title, **provenance(request.model, fingerprints)},
+            "fusion": msgspec.to_builtins(float_model.measurement.fusion),
             "calibration": provenance(request.calibration, fingerprints) if request.calibration else None,
             "evaluation": {"held_out": self._conversion.is_held_out, **judged_by},
             "host": host(),

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from edgeferry.converter.arrays import create_arrays, read_arrays
 from edgeferry.converter.child import child_main, report_step
 from edgeferry.converter.errors import ConverterError
-from edgeferry.converter.inspection.tflite_facts import OperatorUse
+from edgeferry.converter.inspection.tflite_facts import Fusion, OperatorUse
 from edgeferry.converter.samples import Samples, encode_sample
 from edgeferry.converter.stages import Stages
 from edgeferry.inference.model import Model, ModelError
@@ -51,6 +51,7 @@ class Measurement:
         latency_ms: Median time of one inference on this host, one thread.
         p95_ms: 95 of 100 inferences took no longer.
         operations: That it consists of.
+        fusion: What was fused into one operation, and what was not.
         selftest: The file with the golden samples.
         selftest_samples: Their number.
         peak: Largest magnitude among the golden outputs, in real units.
@@ -63,6 +64,7 @@ class Measurement:
     latency_ms: float
     p95_ms: float
     operations: tuple[OperatorUse, ...]
+    fusion: Fusion
     selftest: Path
     selftest_samples: int
     peak: float
@@ -109,6 +111,7 @@ def measure(
         latency_ms=result["latency_ms"],
         p95_ms=result["p95_ms"],
         operations=msgspec.convert(result["operations"], tuple[OperatorUse, ...]),
+        fusion=msgspec.convert(result["fusion"], Fusion),
         selftest=folder / "selftest.npz",
         selftest_samples=result["selftest_samples"],
         peak=result["peak"],
@@ -134,13 +137,15 @@ def _measure(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     except ModelError as err:
         raise ConverterError(f"{path.name} cannot be run: {err}") from err
     selftest.save(folder / "selftest.npz")
+    facts = read_tflite(path)
     return {
         "inputs": msgspec.to_builtins(model.inputs),
         "outputs": msgspec.to_builtins(model.outputs),
         "memory_bytes": memory_bytes,
         "latency_ms": statistics.median(latencies_ms),
         "p95_ms": float(np.quantile(latencies_ms, 0.95)),
-        "operations": msgspec.to_builtins(read_tflite(path).uses),
+        "operations": msgspec.to_builtins(facts.uses),
+        "fusion": msgspec.to_builtins(facts.fusion),
         "selftest_samples": selftest.samples,
         "peak": _peak(selftest, model.outputs),
     }

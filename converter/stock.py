@@ -34,13 +34,15 @@ class Stock:
     Args:
         request: What is asked for.
         workshop: Where models are made.
+
+    Attributes:
         float_model: What they are made of.
     """
 
     def __init__(self, request: ConversionRequest, workshop: Workshop, float_model: Made) -> None:
         self._request = request
         self._workshop = workshop
-        self._float_model = float_model
+        self.float_model = float_model
         self._made: dict[Variant, Made | Unavailable] = {}
         self._ladder = Ladder(workshop, float_model, self._keeps)
         self._climbs: dict[tuple[Variant, bool], Climb] = {}
@@ -49,8 +51,8 @@ class Stock:
         """Make every variant that a profile of the request wants."""
         profiles = self._request.profiles
         wanted = sorted({variant for profile in profiles for variant in self._request.variants(profile).values()})
-        with ThreadPoolExecutor(makers(len(wanted), self._float_model.candidate.size_bytes)) as pool:
-            made = pool.map(partial(self._workshop.make, float_model=self._float_model), wanted)
+        with ThreadPoolExecutor(makers(len(wanted), self.float_model.candidate.size_bytes)) as pool:
+            made = pool.map(partial(self._workshop.make, float_model=self.float_model), wanted)
             self._made = dict(zip(wanted, made, strict=True))
 
     def choice_for(self, profile: DeviceProfile) -> Choice:

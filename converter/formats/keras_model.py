@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgeferry.converter.errors import Code, RequestError, SourceError
 from edgeferry.converter.formats.engine import saved_model_to_tflite
+from edgeferry.converter.formats.layer_names import layers_keep_their_names
 from edgeferry.converter.formats.source import Shapes
 from edgeferry.inference.quantization import datatype_of
 from edgeferry.wire.desired import TensorSpec
@@ -71,8 +72,9 @@ class KerasSource:
         ]
         archive = keras.export.ExportArchive()
         archive.track(self._model)
-        archive.add_endpoint(_SIGNATURE, lambda *inputs: self._call(inputs), input_signature=signature)
-        archive.write_out(str(folder / "saved_model"), verbose=False)
+        with layers_keep_their_names(self._model):
+            archive.add_endpoint(_SIGNATURE, lambda *inputs: self._call(inputs), input_signature=signature)
+            archive.write_out(str(folder / "saved_model"), verbose=False)
         return saved_model_to_tflite(folder / "saved_model", _SIGNATURE, what=self._name)
 
     def _call(self, inputs: Sequence[Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from edgeferry.converter.html.answers_section import answers_section
 from edgeferry.converter.html.element import Child, Markup, element, joined
+from edgeferry.converter.html.fusion_section import fusion_section
 from edgeferry.converter.html.intervals import Drop, drops_plot
 from edgeferry.converter.html.layers_section import layers_section
 from edgeferry.converter.html.pareto import Point, pareto_plot
@@ -42,6 +43,7 @@ def report_page(report: Data) -> str:
         layers_section(report),
         _repairs(report),
         _operations(report),
+        fusion_section(report),
         _inputs(report),
         element(
             "footer",

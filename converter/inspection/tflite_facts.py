@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 
 __all__ = [
+    "FusedOperator",
+    "Fusion",
     "MetadataFacts",
     "OperatorFacts",
     "OperatorKind",
@@ -15,6 +17,7 @@ __all__ = [
     "TensorFacts",
     "TfliteFacts",
     "TfliteSignature",
+    "UnfusedOperator",
 ]
 
 
@@ -132,6 +135,46 @@ class OperatorUse(msgspec.Struct, frozen=True):
     macs: int = 0
 
 
+class FusedOperator(msgspec.Struct, frozen=True):
+    """An operator that does the work of several.
+
+    Attributes:
+        index: Of the operator.
+        layers: Of the source, in the order in which they work; as the names of tensors tell, which a converter need not
+            leave.
+        activation: What it applies to its result: ``relu``; empty for nothing.
+    """
+
+    index: int
+    operator: str
+    layers: tuple[str, ...]
+    activation: str
+
+
+class UnfusedOperator(msgspec.Struct, frozen=True):
+    """An operator that a neighbour could do the work of.
+
+    Attributes:
+        index: Of the operator.
+        layer: Of the source.
+        reason: Why it stands alone.
+        remedy: What would let it be fused; empty where nothing would.
+    """
+
+    index: int
+    operator: str
+    layer: str
+    reason: str
+    remedy: str
+
+
+class Fusion(msgspec.Struct, frozen=True):
+    """What was fused, and what was not."""
+
+    fused: tuple[FusedOperator, ...] = ()
+    unfused: tuple[UnfusedOperator, ...] = ()
+
+
 class TfliteSignature(msgspec.Struct, frozen=True):
     """A named way to call the model: argument to index of a tensor."""
 
@@ -165,6 +208,7 @@ class TfliteFacts(msgspec.Struct, frozen=True, tag="tflite"):
         weight_bytes: Of all constants.
         macs: Multiplications with addition of one inference.
         peak_activation_bytes: Of the first subgraph.
+        fusion: In the first subgraph.
     """
 
     schema_version: int
@@ -178,3 +222,4 @@ class TfliteFacts(msgspec.Struct, frozen=True, tag="tflite"):
     weight_bytes: int
     macs: int
     peak_activation_bytes: int
+    fusion: Fusion = Fusion()

@@ -26,6 +26,7 @@ from edgeferry.converter.inspection.tflite_facts import (
     TfliteFacts,
     TfliteSignature,
 )
+from edgeferry.converter.inspection.tflite_fusion import fusion_of
 
 __all__ = ["read_tflite"]
 
@@ -98,6 +99,7 @@ def _read(content: mmap.mmap) -> TfliteFacts:
         weight_bytes=_weight_bytes(model, buffers),
         macs=sum(use.macs for use in uses),
         peak_activation_bytes=subgraphs[0].peak_activation_bytes,
+        fusion=fusion_of(subgraphs[0]),
     )
 
 

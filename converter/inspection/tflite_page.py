@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 from edgeferry.converter.inspection.page import Branch, Section, counted, human_bytes, human_count, shape_text
 from edgeferry.converter.inspection.tflite_facts import (
+    Fusion,
     OperatorFacts,
     OperatorKind,
     Quantization,
@@ -46,7 +47,8 @@ def tflite_sections(facts: TfliteFacts, signature: str | None) -> list[Section]:
         _operators(facts),
         _expensive(main),
         _quantized(facts.subgraphs),
-        _fused(main),
+        _fused(facts.fusion),
+        _unfused(facts.fusion),
         Section(
             "Metadata",
             ("name", ">size", "content"),
@@ -183,13 +185,27 @@ def _granularity(found: Quantization | None) -> str:
     return "per tensor" if len(found.scales) == 1 else f"per channel (axis {found.axis})"
 
 
-def _fused(graph: SubgraphFacts) -> Section:
-    made_of = [(one, list(dict.fromkeys(name.rpartition("/")[2] for name in one.fused))) for one in graph.operators]
-    told = [(one, names) for one, names in made_of if one.activation or len(names) > 1]
-    rows = tuple((f"#{one.index}", one.name, one.activation, ", ".join(names)) for one, names in told[:_LISTED_FUSIONS])
-    hidden = f"and {len(told) - len(rows)} more, which --json tells; " if len(told) > len(rows) else ""
-    note = f"{hidden}as the names of tensors tell, which a converter need not leave"
-    return Section("What was fused", (">", "!operator", "activation", "made of"), rows, note)
+def _fused(fusion: Fusion) -> Section:
+    told = fusion.fused[:_LISTED_FUSIONS]
+    rows = tuple((f"#{one.index}", one.operator, " + ".join(one.layers), one.activation) for one in told)
+    note = "as the names of tensors tell, which a converter need not leave"
+    return Section(
+        "What was fused",
+        (">", "!operator", "does the work of", "activation"),
+        rows,
+        _more(len(fusion.fused), len(rows)) + note,
+    )
+
+
+def _unfused(fusion: Fusion) -> Section:
+    told = fusion.unfused[:_LISTED_FUSIONS]
+    rows = tuple((f"#{one.index}", one.operator, one.layer, one.reason, one.remedy) for one in told)
+    columns = (">", "!operator", "layer", "stands alone because", "what would help")
+    return Section("What was not fused", columns, rows, _more(len(fusion.unfused), len(rows)).removesuffix("; "))
+
+
+def _more(all_of_them: int, shown: int) -> str:
+    return f"and {all_of_them - shown} more, which --json tells; " if all_of_them > shown else ""
 
 
 def _graph_branch(at: int, graphs: tuple[SubgraphFacts, ...], above: frozenset[int]) -> Branch:

@@ -293,3 +293,27 @@ def test_figures_are_spelled_for_people():
     assert hash_of("a" * 16) == "aaaaaaaa aaaaaaaa"
     assert (counted(1, "sample"), counted(2, "sample")) == ("1 sample", "2 samples")
     assert (unit_of(2048, SIZES)[0], unit_of(0, SIZES)[0]) == ("KiB", "B")
+
+
+FUSED = {"index": 0, "operator": "CONV_2D", "layers": ["conv", "bn", EVIL], "activation": "relu"}
+ALONE = {"index": 1, "operator": "MUL", "layer": "late_bn", "reason": "relu comes before it", "remedy": "swap them"}
+
+
+def test_fusion_is_told_with_what_stopped_it():
+    text = Words(report_page(changed(fusion={"fused": [FUSED], "unfused": [ALONE]}))).text
+
+    assert "2 layers went into 1 operation, 1 with an activation; 1 could not be fused:" in text
+    assert "late_bn" in text
+    assert "swap them" in text
+
+
+def test_long_fusions_are_cut_and_nothing_alone_is_said():
+    text = Words(report_page(changed(fusion={"fused": [FUSED] * 25, "unfused": []}))).text
+
+    assert "and 5 more, in report.json" in text
+    assert "nothing that could be fused stands alone." in text
+
+
+def test_a_page_without_fusion_has_no_such_section():
+    assert "went into" not in Words(report_page(changed(fusion={"fused": [], "unfused": []}))).text
+    assert "went into" not in Words(report_page(REPORT)).text

@@ -32,6 +32,16 @@ def test_a_keras_model_becomes_int8_for_two_profiles(sources, run, tmp_path):
         assert sources.facts["cnn"]["accuracy"] > 0.9
 
 
+def test_the_report_tells_by_the_layers_own_names_what_was_fused(sources, run, tmp_path):
+    result = run(arguments(sources, "cnn.keras", tmp_path, "--scheme", "float32"))
+
+    assert result.exit_code == 0, result.stderr
+    fusion = json.loads((tmp_path / "cnn" / "1" / "raspberry-pi-4" / "report.json").read_text())["fusion"]
+    layers = ["conv2d", "batch_normalization", "re_lu"]
+    assert fusion["fused"][0] == {"index": 0, "operator": "CONV_2D", "layers": layers, "activation": "relu"}
+    assert fusion["unfused"] == []
+
+
 @pytest.mark.parametrize("model", ["cnn.h5", "cnn_saved"])
 def test_other_formats_give_the_same_float_model(sources, run, tmp_path, model):
     result = run(arguments(sources, model, tmp_path, "--scheme", "float32", "--json"))

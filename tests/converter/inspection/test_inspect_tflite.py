@@ -6,7 +6,7 @@ import pytest
 
 from edgeferry.converter.errors import SourceError
 from edgeferry.converter.inspection import inspect_model
-from edgeferry.converter.inspection.tflite_facts import OperatorKind
+from edgeferry.converter.inspection.tflite_facts import FusedOperator, OperatorKind
 from edgeferry.converter.inspection.tflite_file import read_tflite
 from tests.converter.inspection.tflite_models import write_tflite
 from tests.models import artifact_folder, countdown_model, linear_model
@@ -61,7 +61,7 @@ def test_open_dimensions_are_told(tmp_path, run_inspect):
 def test_custom_and_flex_operators_and_what_was_fused_are_told(tmp_path, run_inspect):
     path = write_tflite(
         tmp_path / "m.tflite",
-        [("MyOwn", "a"), ("FlexErf", "b"), ("RELU", "net/bn/add;net/conv/Conv2D;net/conv/bias")],
+        [("MyOwn", "a"), ("FlexErf", "b"), ("MUL", "net/bn/add;net/conv/Conv2D;net/conv/bias")],
         metadata={"min_runtime_version": b"1.5.0\0\0\0", "picture": bytes(2000)},
     )
 
@@ -77,7 +77,18 @@ def test_custom_and_flex_operators_and_what_was_fused_are_told(tmp_path, run_ins
     ]
     assert "! needs TensorFlow's own operations (select TF ops): FlexErf" in shown
     assert "! needs custom operators: MyOwn" in shown
-    assert "add, Conv2D, bias" in shown
+    assert facts.fusion.fused == (FusedOperator(2, "MUL", ("net/bn", "net/conv"), ""),)
+    assert "net/bn + net/conv" in shown
+
+
+def test_what_was_not_fused_is_told_with_its_reason(tmp_path, run_inspect):
+    path = write_tflite(tmp_path / "m.tflite", [("SOFTMAX", "net/shares/Softmax"), ("RELU", "net/act/Relu")])
+
+    shown = run_inspect(path).stdout
+    fusion = json.loads(run_inspect(path, "--json").stdout)["details"]["fusion"]
+
+    assert "SOFTMAX (net/shares) cannot apply an activation" in shown
+    assert [(one["operator"], one["layer"]) for one in fusion["unfused"]] == [("RELU", "net/act")]
 
 
 def test_a_check_names_every_operation_that_the_profile_cannot_run(tmp_path, run_inspect):
