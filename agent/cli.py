@@ -8,12 +8,12 @@ import click
 
 from edgeferry import __version__
 from edgeferry.agent.commands.doctor import doctor
+from edgeferry.agent.commands.installation import install, uninstall, upgrade
 from edgeferry.agent.commands.status import status
+from edgeferry.agent.commands.token_file import read_token
 from edgeferry.agent.errors import AgentError, ConfigError
 
 __all__ = ["main"]
-
-MAX_TOKEN_BYTES = 64 * 1024
 
 
 class _Commands(click.Group):
@@ -53,7 +53,7 @@ def init(token_file: str, state_dir: Path, output: Path, http: str, *, force: bo
 
     if output.exists() and not force:
         raise ConfigError(f"{output} is there already; --force replaces it and this device's identity")
-    token = write_config(_read_token(token_file), state_dir, output, http=http, disk=Disk())
+    token = write_config(read_token(token_file), state_dir, output, http=http, disk=Disk())
     click.echo(f"{output}: device {token.id}, profile {token.profile}, broker {', '.join(token.brokers)}", err=True)
     click.echo(f"next: edgeferry-agent run --config {output}", err=True)
 
@@ -117,15 +117,5 @@ def serve(
     os.execve(command[0], command, child_environment())  # noqa: S606 - it becomes the serving process
 
 
-main.add_command(status)
-main.add_command(doctor)
-
-
-def _read_token(token_file: str) -> str:
-    try:
-        if token_file == "-":  # noqa: S105 - a file name
-            return sys.stdin.read(MAX_TOKEN_BYTES)
-        with Path(token_file).open(encoding="utf-8") as file:
-            return file.read(MAX_TOKEN_BYTES)
-    except (OSError, UnicodeDecodeError) as err:
-        raise ConfigError(f"cannot read the token from {token_file}: {err}") from err
+for command in (status, doctor, install, upgrade, uninstall):
+    main.add_command(command)

@@ -38,7 +38,15 @@ from edgeferry.wire.codec import WireError
 from edgeferry.wire.joining import JoinToken, parse_token
 from edgeferry.wire.topics import DEFAULT_ROOT, check_id, check_root
 
-__all__ = ["AgentConfig", "BrokerUrl", "load_config", "write_config"]
+__all__ = [
+    "AgentConfig",
+    "BrokerUrl",
+    "load_config",
+    "rendered_config",
+    "usable_token",
+    "write_config",
+    "write_identity",
+]
 
 _MAX_CONFIG_BYTES = 64 * 1024
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -182,23 +190,43 @@ def write_config(token_text: str, state_dir: Path, output: Path, *, http: str, d
         ConfigError: The token is cut or names a profile that is not known.
         StoreError: The disk refused.
     """
-    try:
-        token = parse_token(token_text)
-        load_profile(token.profile)
-        root = base64.b64decode(token.root, validate=True)
-    except (WireError, ProfileError, binascii.Error) as err:
-        raise ConfigError(str(err)) from err
-    identity = state_dir.absolute() / "identity"
-    disk.make_directory(identity)
-    disk.write(identity / "password", token.password.encode() + b"\n")
-    disk.write(identity / "root.json", root)
-    if token.ca_pem:
-        disk.write(identity / "ca.pem", token.ca_pem.encode())
-    disk.write(output.absolute(), _rendered(token, state_dir.absolute(), http))
+    token = usable_token(token_text)
+    write_identity(token, state_dir.absolute(), disk)
+    disk.write(output.absolute(), rendered_config(token, state_dir.absolute(), http))
     return token
 
 
-def _rendered(token: JoinToken, state_dir: Path, http: str) -> bytes:
+def usable_token(text: str) -> JoinToken:
+    """Return the token that ``text`` spells.
+
+    Raises:
+        ConfigError: It is cut or names a profile that is not known.
+    """
+    try:
+        token = parse_token(text)
+        load_profile(token.profile)
+        base64.b64decode(token.root, validate=True)
+    except (WireError, ProfileError, binascii.Error) as err:
+        raise ConfigError(str(err)) from err
+    return token
+
+
+def write_identity(token: JoinToken, state_dir: Path, disk: Disk) -> None:
+    """Write the credentials of a usable token below ``state_dir/identity``.
+
+    Raises:
+        StoreError: The disk refused.
+    """
+    identity = state_dir / "identity"
+    disk.make_directory(identity)
+    disk.write(identity / "password", token.password.encode() + b"\n")
+    disk.write(identity / "root.json", base64.b64decode(token.root))
+    if token.ca_pem:
+        disk.write(identity / "ca.pem", token.ca_pem.encode())
+
+
+def rendered_config(token: JoinToken, state_dir: Path, http: str) -> bytes:
+    """Return the agent.yaml of a device that joins with ``token``."""
     identity = state_dir / "identity"
     broker = {"urls": list(token.brokers), "password_file": str(identity / "password")}
     if token.ca_pem:

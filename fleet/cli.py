@@ -23,6 +23,7 @@ _COMMANDS = {
     "init": ("edgeferry.fleet.commands.init", "Make a new fleet: keys, signed metadata, inventory and settings."),
     "broker": ("edgeferry.fleet.commands.broker", "Run an embedded MQTT broker, or make a mosquitto for the fleet."),
     "token": ("edgeferry.fleet.commands.token", "Add a device and print what its agent needs to join."),
+    "bundle": ("edgeferry.fleet.commands.bundle", "Write what installs the agent on a device without the internet."),
     "convert": ("edgeferry.converter.cli", "Turn a trained model into an artifact for each kind of device."),
     "inspect": ("edgeferry.converter.commands.inspect", "Tell what is inside a model, and what a device cannot run."),
     "predict": ("edgeferry.converter.commands.predict", "Run samples through a model on this machine."),

@@ -15,7 +15,9 @@ from tests.docs.documents import blocks_of, documents, name_of, spans_of
 
 PROGRAMS = {"edgeferry": edgeferry, "edgeferry-agent": edgeferry_agent}
 # Where a shell begins a command: at the start, after a prompt, and behind whatever joins commands.
-CALL = re.compile(r"(?:^|[$|;&(`] *|: )(?P<program>edgeferry(?:-agent)?) (?P<rest>[a-z-][^|;&#<>`)\n]*)", re.MULTILINE)
+CALL = re.compile(
+    r"(?:^|[$|;&(`] *|: )(?:sudo )?(?P<program>edgeferry(?:-agent)?) (?P<rest>[a-z-][^|;&#<>`)\n]*)", re.MULTILINE
+)
 
 
 def calls_in(code: str) -> Iterator[tuple[str, list[str]]]:
@@ -87,6 +89,7 @@ def test_an_option_that_is_named_alone_is_one_of_some_command(document: Path) ->
         ("edgeferry token pi -p x | edgeferry-agent init --token-file -", ""),
         ("edgeferry push build/digits/1 --too all", "push has no option --too"),
         ("edgeferry pull", "edgeferry has no command 'pull'"),
+        ("$ sudo edgeferry-agent remove", "edgeferry-agent has no command 'remove'"),
         ("A=b; edgeferry-agent run --config agent.yaml --fast", "run has no option --fast"),
         ("edgeferry convert m.keras \\\n    --nme x", "convert has no option --nme"),
     ],

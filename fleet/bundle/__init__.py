@@ -1,0 +1,1 @@
+"""A bundle: everything that a device needs to install the agent, without the internet."""
