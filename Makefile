@@ -13,7 +13,7 @@ PURE := wire/*,agent/effects.py,agent/events.py,agent/doctor/finding.py,agent/do
 .PHONY: demo test check acceptance soak wheel clean mosquitto
 
 # The same in the serving process.
-SERVING_PURE := agent/serving/inflating.py,agent/serving/nested_json.py,agent/serving/oip_classes.py,agent/serving/protobuf.py,agent/serving/protos.py,agent/serving/signatures.py,agent/serving/tfs_examples.py,agent/serving/tfs_json.py,agent/serving/tfs_paths.py,agent/serving/tfs_predict.py,agent/serving/tfs_tensors.py
+SERVING_PURE := agent/serving/inflating.py,agent/serving/nested_json.py,agent/serving/oip_classes.py,agent/serving/pipelines/framing.py,agent/serving/protobuf.py,agent/serving/protos.py,agent/serving/signatures.py,agent/serving/tfs_examples.py,agent/serving/tfs_json.py,agent/serving/tfs_paths.py,agent/serving/tfs_predict.py,agent/serving/tfs_tensors.py
 
 demo: $(VENV)/.ready ## set up, then go the whole way: train, convert, push, pull, prove, infer, roll back
 	$(BIN)/edgeferry demo

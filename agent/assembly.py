@@ -27,6 +27,7 @@ from edgeferry.agent.inbox import Inbox, Stop
 from edgeferry.agent.lanes import Lane
 from edgeferry.agent.logs import keep_log_lines
 from edgeferry.agent.performer import Lanes, Performer
+from edgeferry.agent.pipelines import PipelineKeeper
 from edgeferry.agent.runner import Parts, Runner, Sampled, Settings
 from edgeferry.agent.serving.command import ServingOptions
 from edgeferry.agent.serving_client import ServingClient, ServingError
@@ -105,6 +106,7 @@ class _Agent:
                 token_file=config.serving_token_file,
             ),
         )
+        self._pipelines = PipelineKeeper(config.file, self._socket) if config.pipelines else None
 
     def run(self) -> None:
         """Start everything, loop, and end everything."""
@@ -125,6 +127,8 @@ class _Agent:
             lane.start()
         self._bridge.start()
         self._supervisor.start()
+        if self._pipelines:
+            self._pipelines.start()
         self._connection.start()
         try:
             runner.run()
@@ -137,6 +141,8 @@ class _Agent:
         self._bridge.stop(STOP_TIMEOUT_S)
         self._bench.cancel()
         self._hands.cancel_trial()
+        if self._pipelines:
+            self._pipelines.stop(STOP_TIMEOUT_S)
         self._supervisor.stop(STOP_TIMEOUT_S)
         for lane in self._lanes.values():
             lane.stop(STOP_TIMEOUT_S)
@@ -252,11 +258,14 @@ class _Agent:
             logger.debug("no figures from the serving process: %s", err)
             serving = None
         interval_s = float(self._config.telemetry_interval_s)
-        return Sampled(self._sensors.read(boot=self._boot, interval_s=interval_s, serving=serving))
+        pipelines = self._pipelines.figures() if self._pipelines else {}
+        return Sampled(self._sensors.read(boot=self._boot, interval_s=interval_s, serving=serving, pipelines=pipelines))
 
     def _is_healthy(self) -> bool:
         lanes_live = all(lane.is_alive for lane in self._lanes.values())
-        return lanes_live and self._connection.is_alive and self._bridge.is_alive and self._supervisor.is_alive
+        pipelines_live = self._pipelines is None or self._pipelines.is_alive
+        serving_lives = self._bridge.is_alive and self._supervisor.is_alive and pipelines_live
+        return lanes_live and self._connection.is_alive and serving_lives
 
     def _info(self) -> Info:
         config = self._config

@@ -9,6 +9,7 @@ broker:
   ca_file: /var/lib/edgeferry/identity/ca.pem   # leave out for the system's own certificates
 trust:
   root_file: /var/lib/edgeferry/identity/root.json   # or root_sha256: the fingerprint of the first root
+pipelines: []                      # inference on the device's own input; see pipeline_config
 listen:
   http: 127.0.0.1:8501              # leave out to listen on the Unix socket alone
   grpc: 127.0.0.1:8500              # needs edgeferry[grpc]
@@ -30,6 +31,7 @@ import yaml
 
 from edgeferry.agent.errors import ConfigError
 from edgeferry.agent.fsops import Disk
+from edgeferry.agent.pipeline_config import PipelineConfig, check_pipelines
 from edgeferry.device_profiles import DeviceProfile, ProfileError, load_profile
 from edgeferry.device_profiles.profile import Range
 from edgeferry.device_profiles.reader import read
@@ -101,6 +103,7 @@ class _File:
     groups: tuple[str, ...] = ()
     listen: _Listen = field(default_factory=_Listen)
     telemetry_interval_s: Annotated[int, Range(1, 3600)] = 10
+    pipelines: tuple[PipelineConfig, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,8 @@ class AgentConfig:
         tls_key: Its private key.
         serving_token_file: What clients of both have to show.
         max_packet_bytes: The largest MQTT message that the broker passes on.
+        pipelines: Inference on the device's own input.
+        file: Where all of this stands.
     """
 
     id: str
@@ -138,6 +143,8 @@ class AgentConfig:
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     serving_token_file: Path | None = None
+    pipelines: tuple[PipelineConfig, ...] = ()
+    file: Path = Path("agent.yaml")
 
     @property
     def endpoints(self) -> dict[str, str]:
@@ -159,6 +166,7 @@ def load_config(path: Path) -> AgentConfig:
         check_id(file.id, what=f"{path}: id")
         check_root(file.broker.topic_root)
         _check_listen(file.listen, path)
+        check_pipelines(file.pipelines, str(path))
     except (ProfileError, WireError) as err:
         raise ConfigError(str(err)) from err
     return AgentConfig(
@@ -180,6 +188,8 @@ def load_config(path: Path) -> AgentConfig:
         tls_certificate=_optional_path(file.listen.tls_certificate_file),
         tls_key=_optional_path(file.listen.tls_key_file),
         serving_token_file=_optional_path(file.listen.token_file),
+        pipelines=file.pipelines,
+        file=path.absolute(),
     )
 
 

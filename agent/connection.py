@@ -47,9 +47,10 @@ class ConnectionSettings:
     """Whom to connect to, as whom, and what to say when we vanish.
 
     Attributes:
-        will_topic: Where the broker says ``offline`` for us.
+        will_topic: Where the broker says ``offline`` for us; empty for nowhere.
         subscriptions: Filters with their QoS, taken up on every connect.
         inference_prefixes: Topics below these go to ``on_inference`` and not through the main loop.
+        user: Whose password it is; empty where it is the client's id.
     """
 
     client_id: str
@@ -59,6 +60,7 @@ class ConnectionSettings:
     will_topic: str
     subscriptions: tuple[tuple[str, int], ...]
     inference_prefixes: tuple[str, ...] = ()
+    user: str = ""
 
 
 class Connection:
@@ -92,13 +94,14 @@ class Connection:
         """Begin to connect."""
         self._thread.start()
 
-    def stop(self, last_words: tuple[str, bytes], timeout_s: float = 3.0) -> None:
-        """Say ``last_words`` (topic and retained payload) and disconnect within ``timeout_s``."""
+    def stop(self, last_words: tuple[str, bytes] | None = None, timeout_s: float = 3.0) -> None:
+        """Say ``last_words`` (topic and retained payload), if any, and disconnect within ``timeout_s``."""
         self._stopping.set()
         client = self._client
         if client and self._accepted:
-            info = client.publish(*last_words, qos=1, retain=True)
-            _wait_published(info, timeout_s)
+            if last_words:
+                info = client.publish(*last_words, qos=1, retain=True)
+                _wait_published(info, timeout_s)
             client.disconnect()
         self._ended.set()
         self._answered.set()
@@ -191,7 +194,8 @@ class Connection:
     # From the network thread
 
     def _accept(self, event: Connected, client: mqtt.Client) -> None:
-        client.subscribe(list(self._settings.subscriptions))
+        if self._settings.subscriptions:
+            client.subscribe(list(self._settings.subscriptions))
         self._accepted = True
         self._emit(event)
 
@@ -266,12 +270,13 @@ class _Attempt:
             protocol=self._protocol,
             reconnect_on_failure=False,
         )
-        client.username_pw_set(settings.client_id, settings.password)
+        client.username_pw_set(settings.user or settings.client_id, settings.password)
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(20)
         if self._url.tls:
             client.tls_set_context(ssl.create_default_context(cafile=settings.ca_file))
-        client.will_set(settings.will_topic, b"offline", qos=1, retain=True, properties=self._will_properties())
+        if settings.will_topic:
+            client.will_set(settings.will_topic, b"offline", qos=1, retain=True, properties=self._will_properties())
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message

@@ -95,6 +95,23 @@ class ServingClient:
         except msgspec.DecodeError as err:
             raise _unavailable(f"the statistics cannot be read: {err}") from err
 
+    def config(self, model: str, version: str = "") -> dict[str, Any]:
+        """Return the configuration of a loaded version, as Triton's extension has it; see docs/serving.md.
+
+        Args:
+            model: Its name.
+            version: A number or a label; empty for the stable one.
+
+        Raises:
+            ServingError: It is not loaded, or nobody answers.
+        """
+        chosen = f"/versions/{quote(version, safe='')}" if version else ""
+        answer = self._call("GET", f"/v2/models/{quote(model, safe='')}{chosen}/config")
+        try:
+            return msgspec.json.decode(answer, type=dict[str, Any])
+        except msgspec.DecodeError as err:
+            raise _unavailable(f"the configuration of {model} cannot be read: {err}") from err
+
     def ping(self) -> None:
         """Return when the server answers.
 

@@ -14,7 +14,7 @@ import psutil
 
 from edgeferry.agent import sensors
 from edgeferry.wire.codec import WireError
-from edgeferry.wire.messages import ModelTelemetry, Telemetry
+from edgeferry.wire.messages import ModelTelemetry, PipelineTelemetry, Telemetry
 
 __all__ = ["MachineSensors", "ServingFigures", "hardware"]
 
@@ -74,7 +74,14 @@ class MachineSensors:
         self._seq = 0
         _sensed(psutil.cpu_percent)  # the first call measures from here
 
-    def read(self, *, boot: str, interval_s: float, serving: ServingFigures | None) -> Telemetry:
+    def read(
+        self,
+        *,
+        boot: str,
+        interval_s: float,
+        serving: ServingFigures | None,
+        pipelines: Mapping[str, PipelineTelemetry] | None = None,
+    ) -> Telemetry:
         """Return the figures of this moment."""
         self._seq += 1
         memory = _sensed(psutil.virtual_memory)
@@ -110,6 +117,7 @@ class MachineSensors:
             infer_rps=serving.rps if serving else None,
             queue_depth=serving.queue_depth if serving else None,
             models=serving.models if serving else {},
+            pipelines=dict(pipelines or {}),
         )
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "ModelState",
     "ModelTelemetry",
     "Outcome",
+    "PipelineTelemetry",
     "Problem",
     "Reason",
     "Request",
@@ -235,6 +236,30 @@ class ModelTelemetry(Message, frozen=True):
     queue_p95_ms: float | None = None
 
 
+class PipelineTelemetry(Message, frozen=True):
+    """What a pipeline has done since it began.
+
+    Attributes:
+        taken_total: Samples that came from its source.
+        answered_total: Samples that were answered, and whose answer was taken.
+        dropped_total: Samples that made room for newer ones.
+        left_out_total: Samples that came too soon after one another.
+        errors_total: Samples that went wrong.
+        p50_ms: From taking a sample up to its answer's end, over the newest.
+        last_error: What went wrong last.
+    """
+
+    model: str
+    taken_total: int
+    answered_total: int
+    dropped_total: int
+    left_out_total: int
+    errors_total: int
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    last_error: str = ""
+
+
 class Telemetry(Message, frozen=True):
     """How machine and models are doing; a sensor that is absent is left out."""
 
@@ -266,6 +291,7 @@ class Telemetry(Message, frozen=True):
     infer_rps: float | None = None
     queue_depth: int | None = None
     models: dict[Name, ModelTelemetry] = field(default_factory=dict)
+    pipelines: dict[str, PipelineTelemetry] = field(default_factory=dict)
 
 
 class EventKind(StrEnum):

@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["TRIAL_RUNS", "TRIAL_RUNS_S", "ServingOptions", "TrialOptions", "child_environment", "probe_command"]
+__all__ = [
+    "TRIAL_RUNS",
+    "TRIAL_RUNS_S",
+    "ServingOptions",
+    "TrialOptions",
+    "child_environment",
+    "pipelines_command",
+    "probe_command",
+]
 
 TRIAL_RUNS = 20
 TRIAL_RUNS_S = 2.0
@@ -27,6 +35,12 @@ def child_environment(environment: Mapping[str, str] | None = None) -> dict[str,
         "OPENBLAS_NUM_THREADS": "1",  # numpy multiplies nothing here; each of its threads would hold a buffer
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def pipelines_command(config: Path, socket: Path) -> list[str]:
+    """Return the command line of the process that runs the pipelines in ``config``, and ends with this one."""
+    places = ["--config", str(config), "--socket", str(socket), "--parent-pid", str(os.getpid())]
+    return _python(".pipelines") + places
 
 
 def probe_command() -> list[str]:

@@ -123,8 +123,15 @@ def model_config(served: ServedVersion) -> Response:
             "max_batch_size": 0,  # shapes are whole: the batch is a dimension like the others
             "input": [_tensor_config(spec) for spec in served.inputs],
             "output": [_tensor_config(spec) for spec in served.outputs],
+            "parameters": _parameters(served),
         }
     )
+
+
+def _parameters(served: ServedVersion) -> dict[str, Any]:
+    """Return what Triton's configuration has no place for: labels and preprocessing, each as JSON in a text."""
+    known = {"labels": served.class_labels, "preprocessing": served.preprocessing}
+    return {name: {"string_value": msgspec.json.encode(value).decode()} for name, value in known.items() if value}
 
 
 def _tensor_config(spec: TensorSpec) -> dict[str, Any]:

@@ -55,12 +55,18 @@ class ServedVersion:
     """A loaded version and the requests that hold it."""
 
     def __init__(
-        self, order: LoadOrder, class_labels: tuple[str, ...], model: Model, queue: ModelQueue, notes: Recorder
+        self,
+        order: LoadOrder,
+        manifest: ArtifactManifest | None,
+        model: Model,
+        queue: ModelQueue,
+        notes: Recorder,
     ) -> None:
         self.name = order.model
         self.version = order.version
         self.path = order.path
-        self.class_labels = class_labels
+        self.class_labels = _class_labels(manifest, model)
+        self.preprocessing = manifest.preprocessing if manifest else {}
         self.inputs: tuple[TensorSpec, ...] = model.inputs
         self.outputs: tuple[TensorSpec, ...] = model.outputs
         self.queue = queue
@@ -190,7 +196,7 @@ class Registry:
             capacity=self._queue,
         )
         queue.start()
-        return ServedVersion(order, _class_labels(manifest, model), model, queue, notes)
+        return ServedVersion(order, manifest, model, queue, notes)
 
     def _retire(self, versions: list[ServedVersion], deadline_s: float) -> bool:
         ended = True
