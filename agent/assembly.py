@@ -29,8 +29,9 @@ from edgeferry.agent.logs import keep_log_lines
 from edgeferry.agent.performer import Lanes, Performer
 from edgeferry.agent.pipelines import PipelineKeeper
 from edgeferry.agent.runner import Parts, Runner, Sampled, Settings
+from edgeferry.agent.sampling import Sampler
 from edgeferry.agent.serving.command import ServingOptions
-from edgeferry.agent.serving_client import ServingClient, ServingError
+from edgeferry.agent.serving_client import ServingClient
 from edgeferry.agent.spool import Spool
 from edgeferry.agent.state import AgentState
 from edgeferry.agent.store import Store
@@ -116,7 +117,7 @@ class _Agent:
             check_free(address)
         self._spool.open()
         state = self._load_state()
-        self._sensors = telemetry.MachineSensors(self._config.state_dir)
+        self._sampler = self._make_sampler()
         self._follower, resolved = self._make_follower()
         runner = self._make_runner(state)
         self._runner = runner
@@ -209,6 +210,17 @@ class _Agent:
         )
         return Runner(settings, self._parts, state)
 
+    def _make_sampler(self) -> Sampler:
+        pipelines = self._pipelines
+        return Sampler(
+            telemetry.MachineSensors(self._config.state_dir),
+            self._stats,
+            pipelines.figures if pipelines else dict,
+            self._config.profile.thermal,
+            boot=self._boot,
+            interval_s=float(self._config.telemetry_interval_s),
+        )
+
     def _connection_settings(self) -> ConnectionSettings:
         config, topics = self._config, self._topics
         quality = {topics.device(config.id, TopicKind.BLOCK): 0, f"{topics.root}/d/{config.id}/infer/#": 0}
@@ -252,14 +264,7 @@ class _Agent:
             self._lanes["telemetry"].submit(partial(self._read_telemetry, stable))
 
     def _read_telemetry(self, stable: dict[str, int]) -> Sampled:
-        try:
-            serving = telemetry.ServingFigures(self._stats.stats(), stable)
-        except (ServingError, WireError) as err:
-            logger.debug("no figures from the serving process: %s", err)
-            serving = None
-        interval_s = float(self._config.telemetry_interval_s)
-        pipelines = self._pipelines.figures() if self._pipelines else {}
-        return Sampled(self._sensors.read(boot=self._boot, interval_s=interval_s, serving=serving, pipelines=pipelines))
+        return Sampled(self._sampler.read(stable))
 
     def _is_healthy(self) -> bool:
         lanes_live = all(lane.is_alive for lane in self._lanes.values())

@@ -112,6 +112,14 @@ class ServingClient:
         except msgspec.DecodeError as err:
             raise _unavailable(f"the configuration of {model} cannot be read: {err}") from err
 
+    def set_share(self, share: float) -> None:
+        """Have models run for no more than ``share`` of the time, above 0 up to 1.
+
+        Raises:
+            ServingError: Nobody answers.
+        """
+        self._call("POST", "/edgeferry/pace", canonical({"share": share}))
+
     def ping(self) -> None:
         """Return when the server answers.
 

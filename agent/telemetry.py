@@ -34,6 +34,7 @@ class ServingFigures:
         try:
             self.rss_bytes = int(stats["rss_bytes"])
             self.queue_depth = int(stats["queue_depth"])
+            self.share = float(stats["share"])
             everything = [figures for versions in stats["models"].values() for figures in versions.values()]
             self.total = sum(int(figures["total"]) for figures in everything)
             self.errors_total = sum(int(figures["errors_total"]) for figures in everything)
@@ -116,6 +117,7 @@ class MachineSensors:
             infer_errors_total=serving.errors_total if serving else None,
             infer_rps=serving.rps if serving else None,
             queue_depth=serving.queue_depth if serving else None,
+            serving_share=serving.share if serving else None,
             models=serving.models if serving else {},
             pipelines=dict(pipelines or {}),
         )

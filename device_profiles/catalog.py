@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgeferry.device_profiles.profile import DeviceProfile, Source
+from edgeferry.device_profiles.profile import DeviceProfile, Source, Thermal
 from edgeferry.device_profiles.reader import check_names, read, shown, suggestion
 from edgeferry.device_profiles.sources import check_source, read_sources, split_sources
 from edgeferry.device_profiles.yaml_tree import MAX_FILE_BYTES, Node, ProfileError, parse_tree
@@ -13,6 +13,8 @@ __all__ = ["load_profile", "profile_names"]
 
 _FOLDER = Path(__file__).parent
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # it names a folder and stands in a signed path
+
+LEAST_SHARE = 0.05  # with less a model would seem to hang
 
 _GIVEN = ("name", "sources")  # fields of DeviceProfile that are not keys of a file
 
@@ -109,8 +111,18 @@ def _check_together(profile: DeviceProfile, entries: Mapping[str, Node]) -> None
     schemes = entries["schemes"]
     if not profile.schemes or len(set(profile.schemes)) != len(profile.schemes):
         raise schemes.error("schemes: wanted at least one, and each only once")
+    if profile.thermal:
+        _check_thermal(profile.thermal, entries["thermal"])
     if profile.latencies:
         _check_latency_sources(profile, entries["latencies"])
+
+
+def _check_thermal(thermal: Thermal, node: Node) -> None:
+    if thermal.full_below_c >= thermal.slow_above_c:
+        found = f"thermal.full_below_c: found {thermal.full_below_c:g}"
+        raise node.error(f"{found}, wanted less than thermal.slow_above_c, which is {thermal.slow_above_c:g}")
+    if thermal.least_share < LEAST_SHARE:
+        raise node.error(f"thermal.least_share: found {thermal.least_share:g}, wanted {LEAST_SHARE} to 1")
 
 
 def _check_latency_sources(profile: DeviceProfile, node: Node) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "SizeRange",
     "Source",
     "Swap",
+    "Thermal",
     "Trial",
     "WeightGranularity",
 ]
@@ -55,6 +56,8 @@ Bytes = Annotated[int, SizeRange(1, 1 << 44)]
 Cores = Annotated[int, Range(1, 1024)]
 Megahertz = Annotated[int, Range(1, 20_000)]
 Seconds = Annotated[int, Range(1, 86_400)]
+Celsius = Annotated[float, Range(0, 120)]
+Share = Annotated[float, Range(0, 1)]
 Milliseconds = Annotated[float, Range(0, 3_600_000)]
 PythonVersion = Annotated[str, Form(r"3\.[0-9]{1,2}", "a version of Python such as 3.11")]
 
@@ -198,6 +201,21 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
+class Thermal:
+    """When models run less, so that the board cools down before its firmware slows everything.
+
+    Attributes:
+        slow_above_c: At this temperature of the processor and above, models run less with every reading.
+        full_below_c: At this one and below, they run more again.
+        least_share: Of the time, that is never taken from them.
+    """
+
+    slow_above_c: Celsius
+    full_below_c: Celsius
+    least_share: Share = 0.25
+
+
+@dataclass(frozen=True, slots=True)
 class PublishedLatency:
     """A latency that somebody else measured on such a device.
 
@@ -225,6 +243,7 @@ class DeviceProfile:
         weights: How int8 weights are scaled.
         allow_select_tf_ops: Whether a model may need TensorFlow's own operations beside TFLite's.
         watch_s: How long a new version is watched before it counts as good.
+        thermal: What is done against heat; None leaves that to the firmware.
         latencies: Published ones.
         sources: Where each figure comes from, by its key: ``hardware.cores``.
     """
@@ -240,5 +259,6 @@ class DeviceProfile:
     watch_s: Seconds
     weights: WeightGranularity = WeightGranularity.PER_CHANNEL
     allow_select_tf_ops: bool = False
+    thermal: Thermal | None = None
     latencies: tuple[PublishedLatency, ...] = ()
     sources: Mapping[str, Source] = field(default_factory=dict)

@@ -290,6 +290,7 @@ class Telemetry(Message, frozen=True):
     infer_errors_total: int | None = None
     infer_rps: float | None = None
     queue_depth: int | None = None
+    serving_share: float | None = None
     models: dict[Name, ModelTelemetry] = field(default_factory=dict)
     pipelines: dict[str, PipelineTelemetry] = field(default_factory=dict)
 

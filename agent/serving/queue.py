@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgeferry.agent.blackbox import Recorder
 from edgeferry.agent.serving.errors import RequestError
+from edgeferry.agent.serving.pace import Pace
 from edgeferry.agent.serving.sessions import ALONE, Sessions, Turn
 from edgeferry.agent.serving.stats import Durations, Stats
 from edgeferry.inference.model import InputError, ModelError
@@ -53,7 +54,9 @@ class _Job:
 class ModelQueue:
     """Runs one model's requests in order of arrival, one at a time."""
 
-    def __init__(self, sessions: Sessions, *, name: str, recorder: Recorder, capacity: int) -> None:
+    def __init__(
+        self, sessions: Sessions, *, name: str, recorder: Recorder, capacity: int, pace: Pace | None = None
+    ) -> None:
         """Store the parts.
 
         Args:
@@ -61,11 +64,14 @@ class ModelQueue:
             name: For messages.
             recorder: Told when a run begins and ends.
             capacity: Requests that may wait.
+            pace: How much of the time the model may run; None for all of it.
         """
         self._sessions = sessions
         self._name = name
         self._recorder = recorder
         self._capacity = capacity
+        self._pace = pace or Pace()
+        self._closing = threading.Event()
         self._running = False
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -87,6 +93,7 @@ class ModelQueue:
 
     def close(self, timeout_s: float) -> bool:
         """End the thread after what was submitted before; return whether it ended in time."""
+        self._closing.set()
         self._jobs.put(None)
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -126,6 +133,8 @@ class ModelQueue:
             else:
                 self._run(job, began_s)
             job.finish()
+            if self._pace.share < 1.0:
+                self._closing.wait(self._pace.rest_s(time.monotonic() - began_s))
 
     def _run(self, job: _Job, began_s: float) -> None:
         self._running = True

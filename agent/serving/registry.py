@@ -21,6 +21,7 @@ import numpy as np
 from edgeferry.agent.blackbox import Blackbox, Recorder
 from edgeferry.agent.serving.artifact import open_model, read_manifest
 from edgeferry.agent.serving.errors import RequestError, UnknownVersionError
+from edgeferry.agent.serving.pace import Pace
 from edgeferry.agent.serving.queue import ModelQueue
 from edgeferry.agent.serving.sessions import Sessions
 from edgeferry.inference.model import Model, ModelError
@@ -75,13 +76,18 @@ class ServedVersion:
 
 
 class Registry:
-    """All loaded versions; any thread may ask, one at a time changes."""
+    """All loaded versions; any thread may ask, one at a time changes.
+
+    Attributes:
+        pace: How much of the time they may run.
+    """
 
     def __init__(self, *, threads: int, queue: int, request_timeout_s: float, blackbox: Blackbox) -> None:
         self._threads = threads
         self._queue = queue
         self._request_timeout_s = request_timeout_s
         self._blackbox = blackbox
+        self.pace = Pace()
         self._changing = threading.Lock()
         self._lock = threading.Lock()
         self._released = threading.Condition(self._lock)
@@ -194,6 +200,7 @@ class Registry:
             name=f"{order.model} {order.version}",
             recorder=notes,
             capacity=self._queue,
+            pace=self.pace,
         )
         queue.start()
         return ServedVersion(order, manifest, model, queue, notes)

@@ -3,6 +3,9 @@
 import resource
 import time
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
 
 from edgeferry.agent.serving.errors import RequestError
 from edgeferry.agent.serving.http_message import Request, Response
@@ -12,6 +15,7 @@ from edgeferry.agent.serving.oip_response import json_response
 from edgeferry.agent.serving.oip_rest import OipRest, no_route
 from edgeferry.agent.serving.registry import Registry
 from edgeferry.agent.serving.tfs_rest import TfsRest
+from edgeferry.wire.codec import Message, WireError, decode
 
 __all__ = ["RestInterface"]
 
@@ -46,6 +50,8 @@ class RestInterface:
                 return Response(200, [self._metrics.own_text(self._queues(), rss_bytes=_rss_bytes())], CONTENT_TYPE)
             case ("edgeferry", "stats") if request.method == "GET" and request.trusted:
                 return self._own_stats()
+            case ("edgeferry", "pace") if request.method == "POST" and request.trusted:
+                return self._set_pace(bytes(request.body))
             case _:
                 raise no_route(request)
 
@@ -65,12 +71,24 @@ class RestInterface:
             {
                 "queue_depth": sum(served.queue.depth for versions in models.values() for served in versions),
                 "rss_bytes": _rss_bytes(),
+                "share": self._registry.pace.share,
                 "models": {
                     name: {str(served.version): served.queue.stats.figures(now_s) for served in versions}
                     for name, versions in models.items()
                 },
             }
         )
+
+    def _set_pace(self, body: bytes) -> Response:
+        try:
+            self._registry.pace.share = decode(_PaceBody, body).share
+        except WireError as err:
+            raise RequestError.bad(str(err)) from err
+        return json_response({})
+
+
+class _PaceBody(Message, frozen=True):
+    share: Annotated[float, Meta(gt=0, le=1)]
 
 
 def _rss_bytes() -> int:

@@ -15,6 +15,7 @@ FIGURES = {"total": 10, "errors_total": 1, "rps": 0.5, "p50_ms": 3.0, "p95_ms": 
 STATS: dict[str, Any] = {
     "rss_bytes": 1000,
     "queue_depth": 2,
+    "share": 0.5,
     "models": {"cats": {"1": FIGURES, "2": FIGURES | {"total": 5, "rps": 1.25}}, "dogs": {"4": FIGURES}},
 }
 

@@ -30,7 +30,7 @@ NAMES = (
     "raspberry-pi-zero-2w",
 )
 # These are names or carry their own source; everything else is a figure.
-NOT_FIGURES = {"name", "title", "sources", "latencies"}
+NOT_FIGURES = {"name", "title", "sources", "latencies", "thermal"}
 CHOICES_WITH_DEFAULTS = {"weights", "allow_select_tf_ops"}
 
 

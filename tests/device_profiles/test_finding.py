@@ -133,6 +133,17 @@ class TestSources:
     def test_a_wrong_source_is_refused(self, load: Load, sources: str, said: str) -> None:
         assert refusal(load, WHOLE + f"sources: {sources}\n").startswith(said)
 
+    @pytest.mark.parametrize(
+        ("thermal", "said"),
+        [
+            ("{slow_above_c: 60, full_below_c: 60}", "thermal.full_below_c: found 60, wanted less than thermal.slow"),
+            ("{slow_above_c: 60, full_below_c: 50, least_share: 0}", "thermal.least_share: found 0, wanted 0.05 to 1"),
+            ("{slow_above_c: 60}", "thermal.full_below_c is missing"),
+        ],
+    )
+    def test_a_thermal_policy_that_cannot_work_is_refused(self, load: Load, thermal: str, said: str) -> None:
+        assert refusal(load, WHOLE + f"thermal: {thermal}\n").startswith(f"board.yaml:23: {said}")
+
     def test_a_latency_has_a_source_of_its_own(self, load: Load) -> None:
         latency = "  - {model: MobileNet, scheme: int8, threads: 4, latency_ms: 40, source: {name: A}}\n"
 

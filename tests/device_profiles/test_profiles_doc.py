@@ -3,6 +3,8 @@
 import dataclasses
 import re
 from pathlib import Path
+from types import UnionType
+from typing import get_args, get_origin
 
 import pytest
 
@@ -21,8 +23,10 @@ def example() -> str:
 def keys_of_the_schema() -> set[str]:
     keys = {"extends"}
     for name, kind in fields_of(DeviceProfile).items():
-        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-            keys |= {f"{name}.{inner}" for inner in fields_of(kind)}
+        parts = get_args(kind) if get_origin(kind) is UnionType else (kind,)  # a section may be left out
+        section = next((part for part in parts if dataclasses.is_dataclass(part)), None)
+        if isinstance(section, type):
+            keys |= {f"{name}.{inner}" for inner in fields_of(section)}
         else:
             keys.add(name)
     return keys - {"name", "sources"}

@@ -394,6 +394,7 @@ def test_an_answer_tells_where_its_time_went(server: Server) -> None:
         ("POST", "/v2/models/digits"),
         ("GET", "/v2/repository/index"),
         ("GET", "/edgeferry/stats"),
+        ("POST", "/edgeferry/pace"),
         ("DELETE", "/v2"),
     ],
 )

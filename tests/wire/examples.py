@@ -170,6 +170,7 @@ MESSAGES: dict[str, Message] = {
         infer_errors_total=3,
         infer_rps=4.2,
         queue_depth=0,
+        serving_share=1.0,
         models={
             "digits": ModelTelemetry(
                 version=7,
