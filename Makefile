@@ -10,6 +10,9 @@ PYTEST := $(BIN)/python -m pytest --dist loadgroup -n
 # Modules without input and output: every line and branch of them is tested.
 PURE := wire/*,agent/effects.py,agent/events.py,agent/doctor/finding.py,agent/doctor/machine.py,agent/doctor/service.py,agent/doctor/versions.py,agent/hardware_watch.py,agent/lifecycle.py,agent/refresh.py,agent/reporting.py,agent/state.py,agent/status.py,agent/thermostat.py,agent/transfer.py,converter/answers.py,converter/difference.py,converter/evaluate.py,converter/inspection/bundle.py,converter/inspection/keras_config.py,converter/inspection/keras_facts.py,converter/inspection/keras_page.py,converter/inspection/keras_weights.py,converter/inspection/layout.py,converter/inspection/page.py,converter/inspection/saved_model_facts.py,converter/inspection/saved_model_graph.py,converter/inspection/saved_model_page.py,converter/inspection/tflite_cost.py,converter/inspection/tflite_facts.py,converter/inspection/tflite_page.py,converter/intervals.py,converter/kernel_types.py,converter/kernel_versions.py,converter/legality.py,converter/latency.py,converter/metrics.py,converter/objective.py,converter/repair/plan.py,converter/request.py,converter/schemes.py,converter/selection.py,converter/table.py,fleet/documents.py,fleet/monitor/view.py,fleet/status.py,fleet/origin.py,fleet/push.py,converter/comparison.py,converter/embedding.py,converter/html/*,converter/outliers.py,inference/flatbuffer.py,converter/layer_sums.py,fleet/mosquitto/configuration.py,converter/inspection/tflite_fusion.py
 
+# The same in the training.
+TRAINING_PURE := converter/training/batches.py,converter/training/centroids.py,converter/training/kinds.py,converter/training/masks.py,converter/training/recipe.py
+
 .PHONY: demo test check acceptance soak wheel clean mosquitto
 
 # The same in the serving process.
@@ -23,7 +26,7 @@ test: $(VENV)/.ready mosquitto ## set up, run every test that takes seconds, and
 	rm -f .coverage .coverage.*
 	$(PYTEST) $$(( $(WORKERS) + 1 )) -m "not acceptance and not soak" --cov=edgeferry --cov-branch --cov-report=
 	$(BIN)/coverage report --skip-covered --skip-empty --fail-under=90
-	$(BIN)/coverage report --include="$(PURE),$(SERVING_PURE)" --fail-under=100
+	$(BIN)/coverage report --include="$(PURE),$(SERVING_PURE),$(TRAINING_PURE)" --fail-under=100
 
 check: $(VENV)/.ready ## lint, format, types and import rules
 	$(BIN)/ruff check .

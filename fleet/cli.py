@@ -25,6 +25,7 @@ _COMMANDS = {
     "token": ("edgeferry.fleet.commands.token", "Add a device and print what its agent needs to join."),
     "bundle": ("edgeferry.fleet.commands.bundle", "Write what installs the agent on a device without the internet."),
     "convert": ("edgeferry.converter.cli", "Turn a trained model into an artifact for each kind of device."),
+    "train": ("edgeferry.converter.commands.train", "Train a model to be small, or to live with int8."),
     "inspect": ("edgeferry.converter.commands.inspect", "Tell what is inside a model, and what a device cannot run."),
     "predict": ("edgeferry.converter.commands.predict", "Run samples through a model on this machine."),
     "verify": ("edgeferry.converter.commands.verify", "Make an artifact's model again and compare it byte for byte."),

@@ -51,12 +51,17 @@ def load(path: Path, signature: str | None = None) -> "KerasSource":
 
 
 class KerasSource:
-    """A Keras model with a flat list of inputs and of outputs."""
+    """A Keras model with a flat list of inputs and of outputs.
 
-    def __init__(self, name: str, model: Any) -> None:
+    Attributes:
+        model: Keras's own.
+        output_names: In the order of its outputs; each once.
+    """
+
+    def __init__(self, name: str, model: Any, output_names: Sequence[str] | None = None) -> None:
         self._name = name
-        self._model = model
-        self._output_names = _unique(model.output_names)
+        self.model = model
+        self.output_names = list(output_names or _unique(model.output_names))
         self.inputs = tuple(_spec(name, tensor) for tensor in model.inputs)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -66,21 +71,25 @@ class KerasSource:
 
     def to_tflite(self, shapes: Shapes, folder: Path) -> bytes:
         """Return the float ``.tflite``, by way of a SavedModel in ``folder``."""
+        return saved_model_to_tflite(self.save(shapes, folder), _SIGNATURE, what=self._name)
+
+    def save(self, shapes: Shapes, folder: Path) -> Path:
+        """Return a SavedModel with every input fixed to its shape in ``shapes``, made in ``folder``."""
         signature = [
             tf.TensorSpec(shapes[spec.name], tensor.dtype, name=spec.name)
-            for spec, tensor in zip(self.inputs, self._model.inputs, strict=True)
+            for spec, tensor in zip(self.inputs, self.model.inputs, strict=True)
         ]
         archive = keras.export.ExportArchive()
-        archive.track(self._model)
-        with layers_keep_their_names(self._model):
+        archive.track(self.model)
+        with layers_keep_their_names(self.model):
             archive.add_endpoint(_SIGNATURE, lambda *inputs: self._call(inputs), input_signature=signature)
             archive.write_out(str(folder / "saved_model"), verbose=False)
-        return saved_model_to_tflite(folder / "saved_model", _SIGNATURE, what=self._name)
+        return folder / "saved_model"
 
     def _call(self, inputs: Sequence[Any]) -> dict[str, Any]:
-        outputs = self._model(list(inputs), training=False)
+        outputs = self.model(list(inputs), training=False)
         outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
-        return dict(zip(self._output_names, outputs, strict=True))
+        return dict(zip(self.output_names, outputs, strict=True))
 
 
 def _spec(model_name: str, tensor: Any) -> TensorSpec:
