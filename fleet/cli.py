@@ -23,6 +23,10 @@ _COMMANDS = {
     "init": ("edgeferry.fleet.commands.init", "Make a new fleet: keys, signed metadata, inventory and settings."),
     "broker": ("edgeferry.fleet.commands.broker", "Run an embedded MQTT broker, or make a mosquitto for the fleet."),
     "token": ("edgeferry.fleet.commands.token", "Add a device and print what its agent needs to join."),
+    "enroll": (
+        "edgeferry.fleet.commands.enroll",
+        "Install the agent on a device over ssh, and wait until it is online.",
+    ),
     "bundle": ("edgeferry.fleet.commands.bundle", "Write what installs the agent on a device without the internet."),
     "convert": ("edgeferry.converter.cli", "Turn a trained model into an artifact for each kind of device."),
     "train": ("edgeferry.converter.commands.train", "Train a model to be small, or to live with int8."),

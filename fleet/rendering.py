@@ -5,19 +5,30 @@ Results go to standard output, progress and hints to standard error. NO_COLOR is
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, Self
 
 import click
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn
+from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
 from edgeferry.fleet.push import Progress, Standing
 
-__all__ = ["PushDisplay", "hint", "human_bytes", "human_duration", "print_json", "print_table", "push_display", "table"]
+__all__ = [
+    "PushDisplay",
+    "hint",
+    "human_bytes",
+    "human_duration",
+    "meter",
+    "print_json",
+    "print_table",
+    "push_display",
+    "table",
+]
 
 
 def print_json(value: Any) -> None:
@@ -68,6 +79,23 @@ def human_duration(seconds: float) -> str:
         if whole >= size:
             return f"{whole // size} {unit} {whole % size // below_size} {below}"
     return f"{whole} s"
+
+
+@contextmanager
+def meter(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Yield what shows how many bytes of how many were moved: a bar at a terminal, nothing elsewhere."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    with Bars(BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bars:
+        task: TaskID | None = None
+
+        def show(done: int, total: int) -> None:
+            nonlocal task
+            task = bars.add_task("", total=total) if task is None else task
+            bars.update(task, completed=done, total=total)
+
+        yield show
 
 
 class PushDisplay(Protocol):

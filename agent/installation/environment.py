@@ -1,7 +1,7 @@
 """Makes the virtual environment of one version of the agent, from wheels in a folder or from the index.
 
 An environment cannot be moved, so it is made where it will run, and counts once it is marked as complete: what an
-interruption left is made anew. ``python -m edgeferry.agent.installation.environment WHEELS`` prints where it is;
+interruption left is made anew. ``python -m edgeferry.agent.installation.environment WHEELS [use]`` prints where it is;
 install.sh runs that from the wheel itself, before anything is installed: the standard library alone.
 """
 
@@ -24,8 +24,13 @@ _LEAST_ROOM_BYTES = 64 << 20
 _TRIAL = "import ai_edge_litert.interpreter, numpy, edgeferry.agent.assembly, edgeferry.agent.serving.process"
 
 
-def environment_from_wheels(places: Places, wheels: Path) -> Path:
+def environment_from_wheels(places: Places, wheels: Path, *, with_index: bool = False) -> Path:
     """Return a complete environment with the agent that lies in ``wheels``, beside everything that it needs.
+
+    Args:
+        places: Where it goes.
+        wheels: Of the agent and of pip at least.
+        with_index: Whether what is not there may be fetched from the index.
 
     Raises:
         ConfigError: There is no such wheel, or this Python cannot run it.
@@ -35,7 +40,7 @@ def environment_from_wheels(places: Places, wheels: Path) -> Path:
     wheel = _only(wheels, "edgeferry-*.whl")
     version = wheel.name.split("-")[1]
     pip = [f"{_only(wheels, 'pip-*.whl')}/pip"]
-    source = ["--no-index", "--find-links", str(wheels), f"edgeferry[agent]=={version}"]
+    source = [*([] if with_index else ["--no-index"]), "--find-links", str(wheels), f"edgeferry[agent]=={version}"]
     with held(places.lock):
         return _made(places, f"{version}-{_tag()}-{_digest(wheels)}", pip, source, _size_bytes(wheels))
 
@@ -119,7 +124,8 @@ def _size_bytes(wheels: Path) -> int:
 def main() -> int:
     """Make the environment from the wheels that the command line names, print its path, and return the exit code."""
     try:
-        print(environment_from_wheels(Places(), Path(sys.argv[1]).absolute()))  # noqa: T201 - the result
+        wheels, index = Path(sys.argv[1]).absolute(), sys.argv[2:]
+        print(environment_from_wheels(Places(), wheels, with_index=index == ["use"]))  # noqa: T201 - the result
     except AgentError as err:
         say(str(err))
         return err.exit_code

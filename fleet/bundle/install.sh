@@ -27,6 +27,7 @@ for name in python3 python3.11 python3.12 python3.13; do
 done
 [ -n "$python" ] || fail "the bundle is for $wanted_machine with Python $wanted_pythons; found here:${found:- no Python}"
 
+index=$(sed -n 's/^index=//p' "$here/bundle")
 wheel=$(ls "$here"/wheels/edgeferry-*.whl)
-environment=$(PYTHONPATH=$wheel "$python" -P -m edgeferry.agent.installation.environment "$here/wheels") || exit $?
+environment=$(PYTHONPATH=$wheel "$python" -P -m edgeferry.agent.installation.environment "$here/wheels" "$index") || exit $?
 exec "$environment/bin/edgeferry-agent" install "$@"

@@ -58,7 +58,14 @@ def pythons_of(profile: DeviceProfile, asked: tuple[str, ...]) -> tuple[str, ...
     return asked or tuple(python for python in known if python in DEBIAN_PYTHONS) or known
 
 
-def make_bundle(target: Path, profile: DeviceProfile, pythons: tuple[str, ...], tell: Callable[[str], None]) -> Bundle:
+def make_bundle(
+    target: Path,
+    profile: DeviceProfile,
+    pythons: tuple[str, ...],
+    tell: Callable[[str], None],
+    *,
+    online: bool = False,
+) -> Bundle:
     """Make the bundle ``target``, in one step: until it is whole, what was there before stays.
 
     Args:
@@ -66,6 +73,7 @@ def make_bundle(target: Path, profile: DeviceProfile, pythons: tuple[str, ...], 
         profile: Of the devices that it is for.
         pythons: As `pythons_of` returns them.
         tell: Takes a sentence about what is being done.
+        online: Leave out everything but the agent and pip; the device fetches the rest from the index.
 
     Raises:
         UsageError: ``target`` is there and no bundle.
@@ -82,8 +90,8 @@ def make_bundle(target: Path, profile: DeviceProfile, pythons: tuple[str, ...], 
         wheel = own_wheel(wheels)
         for python in pythons:
             tell(f"collecting wheels for {profile.hardware.arch} and Python {python}")
-            _download(wheel, wheels, profile.hardware.arch, python)
-        _write_rest(made, profile.hardware.arch, pythons)
+            _download(["pip"] if online else [f"{wheel}[agent]", "pip"], wheels, profile.hardware.arch, python)
+        _write_rest(made, profile.hardware.arch, pythons, online=online)
         with explained(target):
             if target.exists():
                 shutil.rmtree(target)
@@ -92,22 +100,23 @@ def make_bundle(target: Path, profile: DeviceProfile, pythons: tuple[str, ...], 
     return Bundle(target, str(profile.hardware.arch), pythons, size_bytes)
 
 
-def _download(wheel: Path, wheels: Path, arch: Arch, python: str) -> None:
+def _download(requirements: list[str], wheels: Path, arch: Arch, python: str) -> None:
     platforms = [option for name in _PLATFORMS for option in ("--platform", f"{name}_{arch}")]
     abi = f"cp{python.replace('.', '')}"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
     command += ["--dest", str(wheels), "--only-binary=:all:", *platforms, "--python-version", python]
     command += ["--implementation", "cp", "--abi", abi, "--abi", "abi3", "--abi", "none"]
     done = subprocess.run(
-        [*command, f"{wheel}[agent]", "pip"], capture_output=True, text=True, timeout=_DOWNLOAD_TIMEOUT_S, check=False
+        [*command, *requirements], capture_output=True, text=True, timeout=_DOWNLOAD_TIMEOUT_S, check=False
     )
     if done.returncode:
         said = "\n  ".join(line for line in done.stderr.strip().splitlines()[-4:])
         raise FleetError(f"not every wheel for {arch} and Python {python} can be had: pip says\n  {said}")
 
 
-def _write_rest(bundle: Path, arch: Arch, pythons: tuple[str, ...]) -> None:
-    (bundle / "bundle").write_text(f"machine={arch}\npythons={' '.join(pythons)}\n")
+def _write_rest(bundle: Path, arch: Arch, pythons: tuple[str, ...], *, online: bool) -> None:
+    index = "use" if online else "none"
+    (bundle / "bundle").write_text(f"machine={arch}\npythons={' '.join(pythons)}\nindex={index}\n")
     installer = bundle / "install.sh"
     installer.write_bytes(files("edgeferry.fleet.bundle").joinpath("install.sh").read_bytes())
     installer.chmod(0o755)

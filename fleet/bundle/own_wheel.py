@@ -7,6 +7,7 @@ An editable installation is built anew; any other is packed again from its files
 import base64
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -21,6 +22,7 @@ __all__ = ["own_wheel"]
 _BUILD_TIMEOUT_S = 300
 _OF_THE_INSTALLER = ("INSTALLER", "REQUESTED", "direct_url.json", "RECORD")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can name; the same bytes every time
+_EPOCH_S = "315532800"
 
 
 def own_wheel(folder: Path) -> Path:
@@ -45,6 +47,7 @@ def _built(source: Path, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
     done = subprocess.run(
         [*command, "--wheel-dir", str(folder), str(source)],
+        env={**os.environ, "SOURCE_DATE_EPOCH": _EPOCH_S},  # the same bytes for the same source
         capture_output=True,
         text=True,
         timeout=_BUILD_TIMEOUT_S,
