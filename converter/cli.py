@@ -37,8 +37,8 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--model-version", type=click.IntRange(1, _MAX_VERSION), help="Version; the next one in DIR/NAME unless given."
 )
-@click.option("--calibration", type=_FILE, help=".npz with real samples; int8 learns its ranges from them.")
-@click.option("--evaluation", type=_FILE, help=".npz with held-out samples; those of --calibration unless given.")
+@click.option("--calibration", type=_FILE, help="Real samples; int8 learns its ranges from them.")
+@click.option("--evaluation", type=_FILE, help="Held-out samples; those of --calibration unless given.")
 @click.option(
     "--max-drop", type=float, default=0.01, show_default=True, help="Greatest allowed loss, with 95 % confidence."
 )

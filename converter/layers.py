@@ -21,7 +21,8 @@ from edgeferry.converter.errors import ConverterError
 from edgeferry.converter.layer_sums import Factors, Sink, Sums, Tensor
 from edgeferry.converter.measure import parse_specs
 from edgeferry.converter.outliers import find_outliers
-from edgeferry.converter.samples import Samples, encode_sample
+from edgeferry.converter.rows import Rows
+from edgeferry.converter.samples import Samples, count_of, encode_sample
 from edgeferry.converter.stages import Stages
 from edgeferry.inference.model import Model, ModelError
 from edgeferry.wire.desired import TensorSpec
@@ -78,7 +79,7 @@ def main() -> None:
 def _compare(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     paths = [Path(job["float_model"]), Path(job["model"])]
     report_step(folder, "loading both models to compare their layers")
-    bound = Samples.load(Path(job["samples"])).bind(parse_specs(job["inputs"]))
+    bound = Samples.open(Path(job["samples"])).bind(parse_specs(job["inputs"]))
     try:
         reference, candidate = (Model.load(path, keeps_tensors=True) for path in paths)
         pairs = _pairs(reference, candidate)
@@ -103,7 +104,7 @@ class _Runs:
         self,
         reference: Model,
         candidate: Model,
-        bound: Mapping[str, NDArray[Any]],
+        bound: Mapping[str, Rows],
         pairs: Sequence[tuple[Tensor, Tensor]],
         folder: Path,
     ) -> None:
@@ -112,7 +113,7 @@ class _Runs:
         self._bound = bound
         self._pairs = pairs
         self._folder = folder
-        self.chosen = _chosen(len(next(iter(bound.values()))))
+        self.chosen = _chosen(count_of(bound))
 
     def feed(self, sinks: Sequence[Sink]) -> None:
         """Add every sample's tensors to ``sinks``, one for each pair."""

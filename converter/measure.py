@@ -24,7 +24,8 @@ from edgeferry.converter.arrays import create_arrays, read_arrays
 from edgeferry.converter.child import child_main, report_step
 from edgeferry.converter.errors import ConverterError
 from edgeferry.converter.inspection.tflite_facts import Fusion, OperatorUse
-from edgeferry.converter.samples import Samples, encode_sample
+from edgeferry.converter.rows import Rows
+from edgeferry.converter.samples import Samples, count_of, encode_sample
 from edgeferry.converter.stages import Stages
 from edgeferry.inference.model import Model, ModelError
 from edgeferry.inference.quantization import dequantize, is_quantized
@@ -128,7 +129,7 @@ def _measure(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
 
     path = Path(job["model"])
     report_step(folder, f"loading {path.name}")
-    bound = Samples.load(Path(job["samples"])).bind(parse_specs(job["inputs"]))
+    bound = Samples.open(Path(job["samples"])).bind(parse_specs(job["inputs"]))
     report_step(folder, f"running {path.name}")
     try:
         model, memory_bytes = _measured_load(path, bound)
@@ -156,12 +157,12 @@ def parse_specs(found: object) -> tuple[TensorSpec, ...]:
     return msgspec.convert(found, tuple[TensorSpec, ...])
 
 
-def _measured_load(path: Path, bound: Mapping[str, NDArray[Any]]) -> tuple[Model, int]:
+def _measured_load(path: Path, bound: Mapping[str, Rows]) -> tuple[Model, int]:
     import ai_edge_litert.interpreter  # noqa: F401, PLC0415 - the runtime's own memory is not the model's
 
     before = _start_of_peak_bytes()
     model = Model.load(path)
-    for index in range(min(_MEMORY_SAMPLES, len(next(iter(bound.values()))))):
+    for index in range(min(_MEMORY_SAMPLES, count_of(bound))):
         _run_one(model, bound, index)
     return model, max(0, _peak_bytes() - before)
 
@@ -186,7 +187,7 @@ def _status_bytes(key: str) -> int:
     raise ConverterError(f"/proc/self/status has no {key}; memory can be measured on Linux only")
 
 
-def _run_one(model: Model, bound: Mapping[str, NDArray[Any]], index: int) -> tuple[dict[str, NDArray[Any]], float]:
+def _run_one(model: Model, bound: Mapping[str, Rows], index: int) -> tuple[dict[str, NDArray[Any]], float]:
     """Return the outputs of one sample, and the milliseconds that they took."""
     inputs = encode_sample(bound, model.inputs, index)
     model.reset()
@@ -195,8 +196,8 @@ def _run_one(model: Model, bound: Mapping[str, NDArray[Any]], index: int) -> tup
     return outputs, (time.perf_counter() - begun) * 1000
 
 
-def _run_all(model: Model, bound: Mapping[str, NDArray[Any]], folder: Path, step: str) -> list[float]:
-    count = len(next(iter(bound.values())))
+def _run_all(model: Model, bound: Mapping[str, Rows], folder: Path, step: str) -> list[float]:
+    count = count_of(bound)
     first, _ = _run_one(model, bound, 0)
     shapes = {name: ((count, *array.shape), np.float32) for name, array in first.items()}
     results = create_arrays(folder / "outputs", shapes)
@@ -214,11 +215,11 @@ def _real(output: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     return dequantize(output, spec) if is_quantized(spec) else output
 
 
-def _selftest_inputs(model: Model, bound: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def _selftest_inputs(model: Model, bound: Mapping[str, Rows]) -> dict[str, NDArray[Any]]:
     """Return a few samples from all over the file, so that more than one class is likely among them."""
     one = encode_sample(bound, model.inputs, 0)
     affordable = MAX_SELFTEST_BYTES // max(1, sum(array.nbytes for array in one.values()))
-    count = len(next(iter(bound.values())))
+    count = count_of(bound)
     wanted = max(1, min(MAX_SELFTEST_SAMPLES, affordable, count))
     chosen = [encode_sample(bound, model.inputs, n * count // wanted) for n in range(wanted)]
     return {spec.name: np.stack([sample[spec.name] for sample in chosen]) for spec in model.inputs}

@@ -7,6 +7,7 @@ has its artifact; what is in between stands in a temporary folder.
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from edgeferry.converter.artifact import check_writable, next_version, write_version
@@ -14,6 +15,7 @@ from edgeferry.converter.binder import Binder, Conversion
 from edgeferry.converter.errors import BudgetError, ConverterError
 from edgeferry.converter.formats.registry import detect
 from edgeferry.converter.labels import check_labels, read_labels
+from edgeferry.converter.preparing.source import prepare
 from edgeferry.converter.rejects import keep_rejected
 from edgeferry.converter.request import ConversionRequest, check_request
 from edgeferry.converter.samples import Samples
@@ -55,15 +57,16 @@ def convert(request: ConversionRequest, progress: Progress, stages: Stages | Non
     check_writable(request.output / request.name)
     source_format = detect(request.model)
     labels = read_labels(request.labels) if request.labels else ()  # a mistake shall be said before minutes of work
-    samples = _load_samples(request)
     stages = stages or Stages()
     try:
         with tempfile.TemporaryDirectory(prefix="edgeferry-convert-") as folder:
-            workshop = Workshop(request, samples, Path(folder), progress, stages)
+            ready = _prepared(request, stages, Path(folder))
+            samples = _load_samples(ready)
+            workshop = Workshop(ready, samples, Path(folder), progress, stages)
             float_model = workshop.make_float(source_format)
             if request.labels:
                 check_labels(request.labels, labels, float_model.measurement.outputs)
-            stock = Stock(request, workshop, float_model)
+            stock = Stock(ready, workshop, float_model)
             stock.make_plain()
             conversion = _concluded(request, stock)
             binder = Binder(request, conversion, samples, stages, Path(folder) / "bound")
@@ -74,6 +77,19 @@ def convert(request: ConversionRequest, progress: Progress, stages: Stages | Non
         where = err.filename or tempfile.gettempdir()
         raise ConverterError(f"{where}: {err.strerror or err}; the conversion needs room there") from err
     return conversion
+
+
+def _prepared(request: ConversionRequest, stages: Stages, folder: Path) -> ConversionRequest:
+    """Return the request with samples that can be read, each source of them prepared once."""
+    ready: dict[Path, Path] = {}
+    for source in (request.calibration, request.evaluation):
+        if source is not None and source not in ready:
+            made = folder / f"samples-{len(ready)}"
+            ready[source] = prepare(stages, source, folder=made, deadline_s=request.deadline_s)
+    calibration, evaluation = (
+        None if source is None else ready[source] for source in (request.calibration, request.evaluation)
+    )
+    return replace(request, calibration=calibration, evaluation=evaluation)
 
 
 def _load_samples(request: ConversionRequest) -> Samples:

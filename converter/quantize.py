@@ -4,14 +4,17 @@
 where the recipe needs ranges. It leaves ``model.tflite``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeferry.converter.child import child_main, report_step
 from edgeferry.converter.errors import QuantizationError
 from edgeferry.converter.schemes import Variant, needs_calibration, recipe
 from edgeferry.converter.stages import Stages
+
+if TYPE_CHECKING:
+    from edgeferry.converter.samples import EncodedSamples
 
 __all__ = ["main", "quantize"]
 
@@ -77,18 +80,20 @@ def _quantize(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
 
 
 def _ranges(path: Path, samples: Path, recipe_: list[dict[str, Any]], folder: Path) -> Any:
-    from edgeferry.converter.calibration import SampleStream, calibrate  # noqa: PLC0415 - see above
-    from edgeferry.converter.samples import Samples  # noqa: PLC0415
+    from edgeferry.converter.calibration import calibrate  # noqa: PLC0415 - see above
+    from edgeferry.converter.samples import EncodedSamples, Samples  # noqa: PLC0415
     from edgeferry.inference.model import Model  # noqa: PLC0415
 
     report_step(folder, "calibrating")
     inputs = Model.load(path).inputs
-    stream = SampleStream(Samples.load(samples).bind(inputs), inputs, _counting(folder))
-    return calibrate(path.read_bytes(), _signature(path), stream, recipe_)
+    encoded = EncodedSamples(Samples.open(samples).bind(inputs), inputs)
+    return calibrate(path.read_bytes(), _signature(path), _counted(encoded, folder), recipe_)
 
 
-def _counting(folder: Path) -> Callable[[int, int], None]:
-    return lambda done, total: report_step(folder, "calibrating", done=done, total=total)
+def _counted(samples: "EncodedSamples", folder: Path) -> Iterator[dict[str, Any]]:
+    for done, sample in enumerate(samples):
+        report_step(folder, "calibrating", done=done, total=len(samples))
+        yield sample
 
 
 def _signature(path: Path) -> str:

@@ -20,7 +20,8 @@ from edgeferry.converter.errors import Code, SamplesError, SourceError
 from edgeferry.converter.formats.registry import FORMATS
 from edgeferry.converter.formats.source import Source, fixed_shapes
 from edgeferry.converter.metrics import Metric, check_labels, default_metric
-from edgeferry.converter.samples import Samples
+from edgeferry.converter.rows import Rows
+from edgeferry.converter.samples import Samples, count_of
 from edgeferry.inference.model import Model, ModelError
 
 
@@ -34,10 +35,10 @@ def _convert(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     report_step(folder, f"loading {path.name}")
     module = importlib.import_module(next(known.module for known in FORMATS if known.name == job["format"]))
     source: Source = module.load(path, job["signature"])
-    loaded = Samples.load(Path(job["samples"]))
+    loaded = Samples.open(Path(job["samples"]))
     samples = loaded.bind(source.inputs)
     if job["calibration"]:  # said now, not after the conversion
-        Samples.load(Path(job["calibration"])).bind(source.inputs)
+        Samples.open(Path(job["calibration"])).bind(source.inputs)
     shapes = fixed_shapes(source.inputs, samples, {name: tuple(shape) for name, shape in job["shapes"].items()})
     report_step(folder, f"running {path.name} as it is")
     outputs = _run(source, samples, job["compared"])
@@ -57,8 +58,8 @@ def _convert(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
         raise SourceError(sentence, code=Code.RESULT_UNUSABLE) from err
 
 
-def _run(source: Source, samples: Mapping[str, NDArray[Any]], compared: int) -> dict[str, NDArray[Any]]:
-    count = min(compared, len(next(iter(samples.values()))))
+def _run(source: Source, samples: Mapping[str, Rows], compared: int) -> dict[str, NDArray[Any]]:
+    count = min(compared, count_of(samples))
     runs = [source.run({name: array[i : i + 1] for name, array in samples.items()}) for i in range(count)]
     for name, output in runs[0].items():
         if output.dtype.kind not in "fiub":

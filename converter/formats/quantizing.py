@@ -6,19 +6,18 @@ Job: ``format``, ``model``, ``signature`` (or null), ``shapes`` by input, ``samp
 """
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from edgeferry.converter.child import child_main, report_step
 from edgeferry.converter.errors import QuantizationError
 from edgeferry.converter.formats.engine import explain
 from edgeferry.converter.formats.registry import FORMATS
 from edgeferry.converter.formats.source import Source, fixed_shapes
-from edgeferry.converter.samples import Samples, encode_sample
+from edgeferry.converter.samples import EncodedSamples, Samples
 from edgeferry.converter.schemes import Io
 from edgeferry.device_profiles import Scheme
 
@@ -37,10 +36,10 @@ def _quantize(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     report_step(folder, f"loading {path.name}")
     module = importlib.import_module(next(known.module for known in FORMATS if known.name == job["format"]))
     source: Source = module.load(path, job["signature"])
-    samples = Samples.load(Path(job["samples"])).bind(source.inputs)
+    samples = Samples.open(Path(job["samples"])).bind(source.inputs)
     source.to_tflite(fixed_shapes(source.inputs, samples), folder)  # leaves the SavedModel with fixed shapes
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved_model"), signature_keys=[_SIGNATURE])
-    _configure(converter, Scheme(job["scheme"]), Io(job["io"]), _representative(source, samples))
+    _configure(converter, Scheme(job["scheme"]), Io(job["io"]), lambda: iter(EncodedSamples(samples, source.inputs)))
     converter._experimental_disable_per_channel = not job["per_channel"]  # noqa: SLF001 - there is no public name
     report_step(folder, "quantizing with TensorFlow")
     try:
@@ -50,7 +49,7 @@ def _quantize(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     return {}
 
 
-def _configure(converter: Any, scheme: Scheme, io: Io, samples: Callable[[], Iterator[dict[str, Any]]]) -> None:
+def _configure(converter: Any, scheme: Scheme, io: Io, samples: Callable[[], Iterable[dict[str, Any]]]) -> None:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     match scheme:
@@ -67,16 +66,6 @@ def _configure(converter: Any, scheme: Scheme, io: Io, samples: Callable[[], Ite
             converter.inference_input_type = converter.inference_output_type = border
         case _:
             pass  # dynamic range quantization is its default
-
-
-def _representative(
-    source: Source, samples: Mapping[str, NDArray[Any]]
-) -> Callable[[], Iterator[dict[str, NDArray[Any]]]]:
-    def one_by_one() -> Iterator[dict[str, NDArray[Any]]]:
-        for index in range(len(next(iter(samples.values())))):
-            yield encode_sample(samples, source.inputs, index)
-
-    return one_by_one
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from edgeferry.converter.errors import Code, RequestError, SourceError
+from edgeferry.converter.rows import Rows
 from edgeferry.wire.desired import TensorSpec
 
 __all__ = ["Shapes", "Source", "fixed_shapes"]
@@ -41,7 +42,7 @@ class Source(Protocol):
 
 
 def fixed_shapes(
-    inputs: tuple[TensorSpec, ...], samples: Mapping[str, NDArray[Any]], wanted: Shapes | None = None
+    inputs: tuple[TensorSpec, ...], samples: Mapping[str, Rows], wanted: Shapes | None = None
 ) -> dict[str, tuple[int, ...]]:
     """Return each input's shape with a batch of 1 and its open dimensions as they are asked for, or as the samples are.
 

@@ -18,7 +18,7 @@ from edgeferry.converter.repair.observation import Sample
 from edgeferry.converter.repair.plan import Attempt, Repair, Rung, attempts
 from edgeferry.converter.repair.ranges import percentile_range
 from edgeferry.converter.repair.sensitivity import worst_layers
-from edgeferry.converter.samples import Samples, encode_sample
+from edgeferry.converter.samples import EncodedSamples, Samples, count_of
 from edgeferry.inference.model import Model
 
 MAX_SAMPLES = 200  # ranges learn no more from others
@@ -72,12 +72,12 @@ def _repair(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     return {"attempts": msgspec.to_builtins(made), "causes": msgspec.to_builtins(found), "refusals": refusals}
 
 
-def _samples(model: Path, path: Path) -> list[Sample]:
+def _samples(model: Path, path: Path) -> Sequence[Sample]:
     inputs = Model.load(model).inputs
-    bound = Samples.load(path).bind(inputs)
-    count = len(next(iter(bound.values())))
+    bound = Samples.open(path).bind(inputs)
+    count = count_of(bound)
     wanted = min(count, MAX_SAMPLES)
-    return [encode_sample(bound, inputs, at * count // wanted) for at in range(wanted)]
+    return EncodedSamples(bound, inputs, [at * count // wanted for at in range(wanted)])
 
 
 class _Prepared(dict[tuple[bool, bool], Base]):

@@ -22,6 +22,7 @@ from edgeferry.converter.errors import ArtifactError, RequestError
 from edgeferry.converter.evaluate import Evaluation, evaluate
 from edgeferry.converter.formats.registry import FormatName, detect
 from edgeferry.converter.measure import Measurement, measure, parse_specs
+from edgeferry.converter.preparing.source import prepare
 from edgeferry.converter.samples import Samples
 from edgeferry.converter.stages import Stages
 from edgeferry.converter.toolchain import versions
@@ -109,16 +110,21 @@ def train(request: TrainingRequest, say: Callable[[str], None], watch: Callable[
         ConverterError: See `errors`; nothing was written.
     """
     _check(request)
-    samples = Samples.load(request.evaluation)
-    Samples.load(request.data)
+    stages = Stages(None, watch)
+    learnt_from, judged_by = (
+        prepare(stages, source, folder=home / f"samples-{number}", deadline_s=request.deadline_s)
+        for number, source in enumerate((request.data, request.evaluation))
+    )
+    Samples.load(learnt_from)
+    samples = Samples.load(judged_by)
     say(f"training {request.model.name}: {', '.join(request.recipe.techniques)}")
     folder = home / "child"
     report = run_child(
         "edgeferry.converter.training",
         {
             "model": request.model,
-            "data": request.data,
-            "evaluation": request.evaluation,
+            "data": learnt_from,
+            "evaluation": judged_by,
             "recipe": msgspec.to_builtins(request.recipe),
             "keeps_float": request.keeps_float,
         },
@@ -128,7 +134,7 @@ def train(request: TrainingRequest, say: Callable[[str], None], watch: Callable[
         watch=_EpochTeller(folder / EPOCHS, say, watch),
     )
     say("running the model as it was and as it is on the evaluation samples")
-    trained = _judged(request, samples, folder, report, Stages(None, watch))
+    trained = _judged(request, samples, folder, report, stages)
     _write(request, trained, folder)
     return trained
 

@@ -124,12 +124,12 @@ class Training:
     @cached_property
     def _inputs(self) -> list[NDArray[Any]]:
         bound = self._samples.bind(self._source.inputs)
-        return [bound[spec.name] for spec in self._source.inputs]
+        return [bound[spec.name][:] for spec in self._source.inputs]  # held: every epoch mixes them anew
 
     @cached_property
     def _evaluation(self) -> list[NDArray[Any]]:
         bound = Samples.load(self.evaluation).bind(self._source.inputs)
-        return [bound[spec.name] for spec in self._source.inputs]
+        return [bound[spec.name][:] for spec in self._source.inputs]  # held: every epoch mixes them anew
 
     def _plain(self) -> Graph:
         report_step(self.folder, f"rewriting {self.model.name}")

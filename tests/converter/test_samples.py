@@ -1,5 +1,6 @@
 """What a samples file must hold, and how its arrays become inputs."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgeferry.converter.errors import RequestError, SamplesError
-from edgeferry.converter.samples import Samples, encode_sample
+from edgeferry.converter.samples import EncodedSamples, Samples, encode_sample, is_in_place
 from edgeferry.wire.desired import TensorSpec
 
 IMAGE = TensorSpec("image", "FP32", (-1, 2, 2))
@@ -70,6 +71,7 @@ def test_a_sample_is_encoded_as_the_model_takes_it():
         ({"y": np.arange(3)}, "holds no samples; wanted an array 'x'"),
         ({"x": np.ones((3, 2, 2)), "y": np.arange(2)}, "differ in their number of samples (x 3, y 2)"),
         ({"x": np.ones((0, 2, 2))}, "holds no samples: its arrays have length 0"),
+        ({"x": np.ones((3, 0, 2))}, "array 'x' has shape (3, 0, 2), in which there is no number"),
         ({"x": np.float32(3)}, "array 'x' is a single number"),
         ({"x": np.array([["a", "b"]])}, "array 'x' holds <U1; wanted integers or floats"),
         ({"x": np.ones((3, 2, 2), complex)}, "array 'x' holds complex128"),
@@ -112,7 +114,7 @@ def test_all_inputs_are_named_when_one_is_missing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("y", "kind"), [(np.ones(3), "f"), (np.ones((3, 2), np.float32), "f"), (np.eye(3, dtype=np.uint8), "i")]
+    ("y", "kind"), [(np.ones(3), "f"), (np.ones((3, 2), np.float32), "f"), (np.eye(3, dtype=np.uint8), "u")]
 )
 def test_labels_may_be_real_numbers_or_maps(tmp_path, y, kind):
     labels = Samples.load(saved(tmp_path, x=np.ones((3, 2)), y=y)).labels
@@ -121,12 +123,30 @@ def test_labels_may_be_real_numbers_or_maps(tmp_path, y, kind):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(RequestError, match=r"none\.npz: No such file or directory; wanted samples in a \.npz file"):
+    with pytest.raises(RequestError, match=r"none\.npz: No such file or directory; wanted samples in a \.npz or \.npy"):
         Samples.load(tmp_path / "none.npz")
 
 
-def test_a_folder_is_called_a_folder(tmp_path):
-    with pytest.raises(RequestError, match=r": is a folder; wanted samples in a \.npz file"):
+def test_a_folder_of_arrays_is_read_as_a_npz_file_is(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((5, 2, 2)))
+    np.save(tmp_path / "y.npy", np.arange(5))
+
+    samples = Samples.load(tmp_path)
+
+    assert (samples.count, samples.labels.tolist()) == (5, [0, 1, 2, 3, 4])
+    assert samples.bind([IMAGE])["image"][1:3].shape == (2, 2, 2)
+
+
+def test_a_npy_file_is_x_without_labels(tmp_path):
+    np.save(tmp_path / "pictures.npy", np.ones((5, 2, 2)))
+
+    samples = Samples.load(tmp_path / "pictures.npy")
+
+    assert (set(samples.arrays), samples.count, samples.labels) == ({"x"}, 5, None)
+
+
+def test_a_folder_without_arrays_is_told(tmp_path):
+    with pytest.raises(RequestError, match=r": is a folder without \.npy files; wanted x\.npy, and y\.npy"):
         Samples.load(tmp_path)
 
 
@@ -140,20 +160,17 @@ def test_a_zip_file_of_something_else_is_refused(tmp_path, member):
     assert said.startswith(f"is no .npz file but a zip file with '{member}'; write one with numpy.savez")
 
 
-def test_an_unknown_compression_is_refused(tmp_path):
-    path = saved(tmp_path, x=np.ones((5, 2)))
-    content = bytearray(path.read_bytes())
-    for header, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
-        content[content.index(header) + offset] = 99
-    path.write_bytes(content)
+def test_a_compressed_file_has_to_be_unpacked_before(tmp_path):
+    np.savez_compressed(tmp_path / "s.npz", x=np.ones((5, 2)))
 
-    assert "is damaged: " in complaint(path)
+    assert not is_in_place(tmp_path / "s.npz")
+    assert complaint(tmp_path / "s.npz") == "is compressed, and was not unpacked"
 
 
 def test_another_kind_of_file_is_refused_with_a_way_to_write_the_right_one(tmp_path):
-    np.save(tmp_path / "x.npy", np.ones(3))
+    (tmp_path / "x.csv").write_text("1,2")
 
-    assert "is not a .npz file; write one with numpy.savez" in complaint(tmp_path / "x.npy")
+    assert "is not a .npz file; write one with numpy.savez" in complaint(tmp_path / "x.csv")
 
 
 def test_pickled_objects_are_refused(tmp_path):
@@ -169,3 +186,60 @@ def test_a_damaged_file_is_refused(tmp_path):
     path.write_bytes(content)
 
     assert "is damaged" in complaint(path)
+
+
+def test_a_byte_that_was_changed_is_found_by_its_checksum(tmp_path):
+    path = saved(tmp_path, x=np.arange(100).reshape(50, 2))
+    content = bytearray(path.read_bytes())
+    content[400] ^= 1
+    path.write_bytes(content)
+
+    assert complaint(path) == "is damaged: the bytes of 'x' do not have their checksum"
+
+
+def test_rows_are_read_when_they_are_wanted(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((4, 2, 2), np.float32))
+    rows = Samples.load(tmp_path / "x.npy").bind([IMAGE])["image"]
+
+    with (tmp_path / "x.npy").open("r+b") as file:
+        file.seek(-4, 2)
+        file.write(np.float32(7).tobytes())
+
+    assert rows[3:4].tolist() == [[[0, 0], [0, 7]]]
+
+
+def test_a_file_that_becomes_shorter_is_told(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((4, 2, 2), np.float32))
+    rows = Samples.load(tmp_path / "x.npy").bind([IMAGE])["image"]
+
+    os.truncate(tmp_path / "x.npy", 150)
+
+    with pytest.raises(SamplesError, match="ends early; it was changed while it was read"):
+        rows[3:4]
+
+
+def test_another_file_in_its_place_changes_nothing(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((4, 2, 2), np.float32))
+    rows = Samples.load(tmp_path / "x.npy").bind([IMAGE])["image"]
+
+    np.save(tmp_path / "new.npy", np.ones((4, 2, 2), np.float32))
+    (tmp_path / "new.npy").replace(tmp_path / "x.npy")
+
+    assert not rows[0:4].any()
+
+
+def test_encoded_samples_are_a_sequence_that_is_made_when_it_is_read(tmp_path):
+    bound = Samples.load(saved(tmp_path, x=np.arange(20).reshape(5, 2, 2))).bind([IMAGE])
+
+    chosen = EncodedSamples(bound, [IMAGE], [4, 0, 2])
+
+    assert [one["image"][0, 0, 0] for one in chosen] == [16, 0, 8]
+    assert [one["image"][0, 0, 0] for one in chosen[1:]] == [0, 8]
+    assert (len(chosen), len(chosen[:2]), chosen[-1]["image"].shape) == (3, 2, (1, 2, 2))
+
+
+def test_maps_of_labels_stay_on_disk(tmp_path):
+    labels = Samples.load(saved(tmp_path, x=np.ones((3, 2)), y=np.ones((3, 4, 4), np.int16))).labels
+
+    assert isinstance(labels, np.memmap)
+    assert labels.tolist() == np.ones((3, 4, 4)).tolist()
