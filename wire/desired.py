@@ -8,12 +8,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta, field
 
 from edgeferry.wire.codec import Message, WireError, canonical, decode
 
 __all__ = [
     "FORMAT",
+    "MAX_DIFFERENCES",
     "MAX_DOCUMENT_BYTES",
     "MAX_MANIFEST_BYTES",
     "ROLE_MODEL",
@@ -22,6 +24,7 @@ __all__ = [
     "ArtifactManifest",
     "BlobRef",
     "DesiredDocument",
+    "DifferenceRef",
     "ManifestBlob",
     "ModelWish",
     "Name",
@@ -38,12 +41,14 @@ __all__ = [
     "group_document_path",
     "manifest_path",
     "merge_documents",
+    "offered_differences",
 ]
 
 FORMAT = 1
 STABLE = "stable"
 MAX_DOCUMENT_BYTES = 256 * 1024
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024  # the block hashes of a blob of 6 GB
+MAX_DIFFERENCES = 16  # of one manifest; a bin of the signed metadata lists them all
 
 # \Z, because $ also matches before a line's end, and these become names of files.
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -64,6 +69,26 @@ class BlobRef(Message, frozen=True):
 
     sha256: Sha256
     size_bytes: Size
+
+
+class DifferenceRef(Message, frozen=True):
+    """A blob that a device can make from an older one: the difference between them, which is a blob itself.
+
+    Attributes:
+        base: SHA-256 of the older blob.
+        made: SHA-256 of what is made from it.
+        sha256: Of the difference; see `wire.difference`.
+        size_bytes: Of the difference.
+    """
+
+    base: Sha256 = field(name="from")
+    made: Sha256 = field(name="to")
+    sha256: Sha256
+    size_bytes: Size
+
+    def ref(self) -> BlobRef:
+        """Return the difference's name and size."""
+        return BlobRef(sha256=self.sha256, size_bytes=self.size_bytes)
 
 
 class ManifestBlob(Message, frozen=True):
@@ -254,6 +279,22 @@ def decode_manifest(data: bytes) -> ArtifactManifest:
     for blob in manifest.blobs:
         _check_digests(blob)
     return manifest
+
+
+def offered_differences(custom: object) -> tuple[DifferenceRef, ...]:
+    """Return the differences that a manifest's entry in the signed metadata offers, in its field ``custom``.
+
+    One that cannot be understood is none: the whole blob is there all the same.
+    """
+    try:
+        offered = msgspec.convert(custom, _Custom).differences
+    except msgspec.ValidationError:
+        return ()
+    return offered[:MAX_DIFFERENCES]
+
+
+class _Custom(Message, frozen=True):
+    differences: tuple[DifferenceRef, ...] = ()
 
 
 def _check_format(found: int, what: str) -> None:

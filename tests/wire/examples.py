@@ -11,6 +11,7 @@ from edgeferry.wire.desired import (
     ArtifactManifest,
     BlobRef,
     DesiredDocument,
+    DifferenceRef,
     ManifestBlob,
     ModelWish,
     SelfTestSpec,
@@ -18,6 +19,7 @@ from edgeferry.wire.desired import (
     Wish,
     block_sha256s,
 )
+from edgeferry.wire.difference import Operation, Piece
 from edgeferry.wire.joining import JoinToken
 from edgeferry.wire.messages import (
     Code,
@@ -89,6 +91,12 @@ DOCUMENT = DesiredDocument(
 
 MESSAGES: dict[str, Message] = {
     "bench_parameters": BenchParameters(model="digits", version=7, seconds=2.5),
+    "difference": DifferenceRef(
+        base=hashlib.sha256(b"version 6").hexdigest(),
+        made=SHA256,
+        sha256=hashlib.sha256(b"a few bytes").hexdigest(),
+        size_bytes=350,
+    ),
     "bench_report": BenchReport(
         model="digits",
         version=7,
@@ -249,6 +257,11 @@ MESSAGES: dict[str, Message] = {
 }
 
 BLOCK = Block(transfer=9, sha256_prefix=bytes.fromhex(SHA256)[:8], index=130, data=b"the block's bytes")
+DIFFERENCE = (
+    bytes(range(100)) * 3,
+    bytes(range(50)) + bytes(byte + 1 for byte in range(100)) + b"new",
+    [Piece(Operation.COPY, 50, 100), Piece(Operation.ADD, 100), Piece(Operation.INSERT, 3)],
+)
 TENSORS = (
     TensorBytes(name="image", datatype="FP32", shape=(1, 2), data=b"\x00\x00\x00\x3f\x00\x00\x80\x3f"),
     TensorBytes(name="mask", datatype="UINT8", shape=(2,), data=b"\x01\x00"),

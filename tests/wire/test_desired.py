@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from edgeferry.wire.codec import WireError, decode, encode
 from edgeferry.wire.desired import (
+    MAX_DIFFERENCES,
     ROLE_MODEL,
     ROLE_SELFTEST,
     BlobRef,
     DesiredDocument,
+    DifferenceRef,
     ManifestBlob,
     ModelWish,
     SelfTestSpec,
@@ -27,6 +29,7 @@ from edgeferry.wire.desired import (
     group_document_path,
     manifest_path,
     merge_documents,
+    offered_differences,
 )
 
 from .examples import DOCUMENT, MANIFEST, SHA256
@@ -222,3 +225,24 @@ def test_the_signed_paths_are_as_ever() -> None:
     assert group_document_path("north") == "desired/group/north.json"
     assert device_document_path("pi") == "desired/device/pi.json"
     assert manifest_path("digits", 7, "raspberry-pi-4") == "models/digits/7/raspberry-pi-4/artifact.json"
+
+
+class TestDifferences:
+    OFFER = DifferenceRef(base="a" * 64, made="b" * 64, sha256="c" * 64, size_bytes=9)
+
+    def test_what_the_signed_metadata_offers_is_read(self) -> None:
+        custom = {"differences": [msgspec.to_builtins(self.OFFER)], "of a later version": 1}
+
+        assert offered_differences(custom) == (self.OFFER,)
+        assert self.OFFER.ref() == BlobRef(sha256="c" * 64, size_bytes=9)
+
+    @pytest.mark.parametrize(
+        "custom", [None, [], {}, {"differences": 1}, {"differences": [{}]}, {"differences": [{"from": "../state"}]}]
+    )
+    def test_what_cannot_be_understood_offers_nothing(self, custom: object) -> None:
+        assert offered_differences(custom) == ()
+
+    def test_there_are_not_more_than_a_bin_holds(self) -> None:
+        custom = {"differences": [msgspec.to_builtins(self.OFFER)] * (MAX_DIFFERENCES + 1)}
+
+        assert len(offered_differences(custom)) == MAX_DIFFERENCES

@@ -31,7 +31,12 @@ def test_a_file_means_its_message(name: str) -> None:
 def test_there_is_no_file_without_a_message() -> None:
     files = {path.name for path in GOLDEN.iterdir()}
 
-    assert files == {f"{name}.json" for name in MESSAGES} | {"block.bin", "infer_mqtt.bin", "token.txt"}
+    assert files == {f"{name}.json" for name in MESSAGES} | {
+        "block.bin",
+        "difference.bin",
+        "infer_mqtt.bin",
+        "token.txt",
+    }
 
 
 def test_a_document_and_a_manifest_are_also_sound() -> None:
