@@ -21,6 +21,7 @@ from edgeferry.agent.events import Happened
 from edgeferry.agent.fetching import Fetcher
 from edgeferry.agent.following import Follower
 from edgeferry.agent.fsops import Disk
+from edgeferry.agent.gathering import Gatherer
 from edgeferry.agent.hands import ModelHands
 from edgeferry.agent.host import check_free, check_grpc, memory_folder, versions
 from edgeferry.agent.inbox import Inbox, Stop
@@ -174,14 +175,21 @@ class _Agent:
 
     def _make_runner(self, state: AgentState) -> Runner:
         self._hands = ModelHands(ServingClient(self._socket, SERVING_TIMEOUT_S), self._config.profile)
-        performer = Performer(
+        gatherer = Gatherer(
             self._store,
             self._fetcher,
+            self._lanes["deploy"],
+            offered=lambda: self._follower.differences,
+            emit=self._local.append,
+            now_s=time.monotonic,
+        )
+        performer = Performer(
+            self._store,
+            gatherer,
             self._hands,
             Lanes(self._lanes["deploy"], self._lanes["serving"]),
             emit=self._local.append,
             collect=lambda: self._runner.request_collection(),  # noqa: PLW0108 - the runner is made after this
-            now_s=time.monotonic,
         )
         deploy = self._lanes["deploy"].submit
         self._bench = Bench(self._store.blob_path, self._config.profile, deploy, lambda: self._runner.state)
@@ -194,6 +202,7 @@ class _Agent:
             topics=self._topics,
             fetcher=self._fetcher,
             follower=self._follower,
+            gatherer=gatherer,
             performer=performer,
             voice=Voice(self._connection, self._topics, self._config.id, self._spool),
             answerer=Answerer(self._connection, self._topics, self._config.id, subjects, self._config.max_packet_bytes),

@@ -30,11 +30,13 @@ class Batch:
     Attributes:
         owner: Who: a deployment's id, or a name of the caller's.
         urgent: True for metadata, which goes before models.
+        optional: True when there is another way: it fails when no origin that is there has it.
     """
 
     owner: str
     wants: tuple[Want, ...]
     urgent: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,9 @@ class Fetcher:
                 self._emit(BatchDone(batch.owner))
             elif self._advance(want, now_s):
                 position = 0
+            elif batch.optional and self._running[want.blob.sha256].pull.is_hopeless and self._origins.online:
+                self._give_up(batch, _unanswered(want))
+                position = 0
             elif self._running[want.blob.sha256].pull.is_waiting:
                 position += 1
             else:
@@ -290,12 +295,20 @@ class Fetcher:
     def _fail(self, want: Want, err: StoreError) -> None:
         """Give up every batch that wants a blob for which the disk has failed."""
         while batch := next((batch for batch in self._batches if want in batch.wants), None):
-            self.cancel(batch.owner)  # closing may fail as well, and then comes here again
-            self._emit(BatchFailed(batch.owner, problem_of(err)))
+            self._give_up(batch, problem_of(err))
+
+    def _give_up(self, batch: Batch, problem: Problem) -> None:
+        self.cancel(batch.owner)  # closing may fail as well, and then comes here again
+        self._emit(BatchFailed(batch.owner, problem))
 
     def _nudge(self) -> None:
         for running in self._running.values():
             running.pull.nudge()
+
+
+def _unanswered(want: Want) -> Problem:
+    detail = f"no origin gives blob {want.blob.sha256[:12]}, which can be done without"
+    return Problem(code=Code.NOT_FOUND, reason=Reason.WAITING_FOR_ORIGIN, detail=detail)
 
 
 def problem_of(err: StoreError) -> Problem:

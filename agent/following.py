@@ -21,7 +21,7 @@ from edgeferry.agent.transfer import Want
 from edgeferry.agent.trust import Missing, Resolved, TrustError
 from edgeferry.agent.trust.updater import MAX_ROOTS, MAX_TIMESTAMP_BYTES
 from edgeferry.wire.blocks import BLOCK_BYTES
-from edgeferry.wire.desired import ROLE_MODEL, ROLE_SELFTEST, ArtifactManifest, ModelWish
+from edgeferry.wire.desired import ROLE_MODEL, ROLE_SELFTEST, ArtifactManifest, DifferenceRef, ModelWish
 from edgeferry.wire.messages import EventKind, Problem
 
 __all__ = ["BATCH_OWNER", "Follower", "Looked", "Truster"]
@@ -78,6 +78,7 @@ class Follower:
         self.standing = Standing()
         self.groups: tuple[str, ...] = ()
         self.documents: frozenset[str] = frozenset()
+        self.differences: tuple[DifferenceRef, ...] = ()
 
     @property
     def is_idle(self) -> bool:
@@ -139,6 +140,7 @@ class Follower:
         )
         self.groups = resolved.groups
         self.documents = resolved.documents
+        self.differences = resolved.differences
         self._emit(wished_by(resolved))
 
     def fetched(self) -> None:

@@ -16,22 +16,19 @@ from edgeferry.agent.errors import StoreError
 from edgeferry.agent.events import (
     Activated,
     Failed,
-    Fetched,
     LifecycleEvent,
     NotServed,
     Restored,
     TrialPassed,
     Verified,
 )
-from edgeferry.agent.fetching import Batch, Fetcher, problem_of
+from edgeferry.agent.fetching import problem_of
+from edgeferry.agent.gathering import Gatherer
 from edgeferry.agent.lanes import Lane
 from edgeferry.agent.state import Installed
 from edgeferry.agent.store import Store
-from edgeferry.agent.transfer import Want
-from edgeferry.wire.blocks import BLOCK_BYTES
-from edgeferry.wire.codec import WireError
-from edgeferry.wire.desired import STABLE, ArtifactManifest, decode_manifest
-from edgeferry.wire.messages import Code, Problem, Reason
+from edgeferry.wire.desired import STABLE
+from edgeferry.wire.messages import Problem
 
 __all__ = ["Again", "Hands", "LoadRefusedError", "Performer", "ServingLostError"]
 
@@ -90,33 +87,29 @@ class Performer:
 
     Args:
         store: Blobs.
-        fetcher: Pulls what is missing.
+        gatherer: Gets what is missing.
         hands: The processes that run models.
         lanes: The worker threads.
         emit: Takes lifecycle events that are known at once.
         collect: Removes what nothing refers to.
-        now_s: Monotonic time.
     """
 
     def __init__(
         self,
         store: Store,
-        fetcher: Fetcher,
+        gatherer: Gatherer,
         hands: Hands,
         lanes: Lanes,
         *,
         emit: Callable[[LifecycleEvent], None],
         collect: Callable[[], None],
-        now_s: Callable[[], float],
     ) -> None:
         self._store = store
-        self._fetcher = fetcher
+        self._gatherer = gatherer
         self._hands = hands
         self._lanes = lanes
         self._emit = emit
         self._collect = collect
-        self._now_s = now_s
-        self._fetching: dict[str, Installed] = {}
         self._checking: Verify | Try | None = None  # what the lane `deploy` shall answer
         self._read_again: set[str] = set()  # models whose blobs were read since the start; the lane `serving` alone
         self.is_serving = False
@@ -125,7 +118,7 @@ class Performer:
         """Do ``effect`` or have it done."""
         match effect:
             case Fetch():
-                self._fetch(effect.deployment, effect.target)
+                self._gatherer.gather(effect.deployment, effect.target)
             case Verify() | Try():
                 self._checking = effect
                 self._lanes.deploy.submit(partial(self._check, effect))
@@ -147,44 +140,11 @@ class Performer:
             case _ as never:
                 assert_never(never)
 
-    def fetched(self, deployment: str) -> None:
-        """Note that a batch of a deployment has arrived: the manifest alone, or everything."""
-        target = self._fetching.pop(deployment, None)
-        if target:
-            self._fetch(deployment, target)
-
     # In the main loop
-
-    def _fetch(self, deployment: str, target: Installed) -> None:
-        """Pull the manifest when it is not here, else what it names; emit Fetched when nothing is left to pull."""
-        try:
-            wants = self._wants(target)
-        except WireError as err:
-            problem = Problem(code=Code.DATA_LOSS, reason=Reason.METADATA_MALFORMED, detail=str(err))
-            self._emit(Failed(deployment, problem))
-            return
-        missing = tuple(want for want in wants if not self._store.is_complete(want))
-        if not missing:
-            self._emit(Fetched(deployment))
-            return
-        self._fetching[deployment] = target
-        self._fetcher.add(Batch(deployment, missing), self._now_s())
-
-    def _wants(self, target: Installed) -> tuple[Want, ...]:
-        manifest = self._manifest(target)
-        if manifest is None:
-            return (Want.of(target.manifest, BLOCK_BYTES),)
-        blobs = [blob for blob in manifest.blobs if blob.sha256 in {target.model.sha256, target.selftest.sha256}]
-        return tuple(Want(blob.ref(), blob.block_bytes, blob.digests()) for blob in blobs)
-
-    def _manifest(self, target: Installed) -> ArtifactManifest | None:
-        data = self._store.read_blob(target.manifest)
-        return decode_manifest(data) if data is not None else None
 
     def _cancel(self, deployment: str) -> None:
         self._checking = None
-        self._fetching.pop(deployment, None)
-        self._fetcher.cancel(deployment)
+        self._gatherer.cancel(deployment)
         self._hands.cancel_trial()
 
     # In the lane `deploy`

@@ -16,9 +16,10 @@ from edgeferry.agent.answering import Answerer
 from edgeferry.agent.clock import now_ms
 from edgeferry.agent.effects import Activate, Load, Restore
 from edgeferry.agent.errors import AgentError, DiskFullError
-from edgeferry.agent.events import Booted, Failed, Faulted, Happened, LifecycleEvent, Noted, ServingStarted, Tick
+from edgeferry.agent.events import Booted, Faulted, Happened, LifecycleEvent, Noted, ServingStarted, Tick
 from edgeferry.agent.fetching import BatchDone, BatchFailed, Fetcher
 from edgeferry.agent.following import BATCH_OWNER, Follower, Looked
+from edgeferry.agent.gathering import Gatherer, Rebuilt
 from edgeferry.agent.hardware_watch import HardwareWatch
 from edgeferry.agent.inbox import Acknowledged, Connected, Disconnected, Done, Inbox, Received, Stop
 from edgeferry.agent.performer import Again, Performer
@@ -86,6 +87,7 @@ class Parts:
     topics: Topics
     fetcher: Fetcher
     follower: Follower
+    gatherer: Gatherer
     performer: Performer
     voice: Voice
     answerer: Answerer
@@ -186,6 +188,8 @@ class Runner:
                 self._batch_done(owner)
             case BatchFailed(owner=owner, problem=problem):
                 self._batch_failed(owner, problem)
+            case Rebuilt():
+                self._parts.gatherer.rebuilt(item)
             case Acknowledged(message_id=message_id):
                 self._parts.voice.acknowledged(message_id)
             case Connected():
@@ -258,14 +262,14 @@ class Runner:
         if owner == BATCH_OWNER:
             self._parts.follower.fetched()
         else:
-            self._parts.performer.fetched(owner)
+            self._parts.gatherer.fetched(owner)
 
     def _batch_failed(self, owner: str, problem: Problem) -> None:
         if owner == BATCH_OWNER:
             self._parts.follower.failed(problem)
             self._look_again_s = min(self._look_again_s, time.monotonic() + METADATA_AGAIN_S)
         else:
-            self.step(Failed(owner, problem))
+            self._parts.gatherer.not_fetched(owner, problem)
 
     def _on_connected(self, event: Connected, now_s: float) -> None:
         logger.info("connected to %s with MQTT %s", event.url, "5" if event.protocol == 5 else "3.1.1")
@@ -410,7 +414,8 @@ class Runner:
 
     def _collect(self) -> None:
         self._collect_due = False
-        kept = lifecycle.kept_blobs(self.state) | self._parts.follower.documents
+        wanted = lifecycle.kept_blobs(self.state)
+        kept = wanted | self._parts.follower.documents | self._parts.gatherer.unfinished(wanted)
         self._parts.store.collect(kept)
         active = {name: r.active.model.sha256 for name, r in self.state.models.items() if r.active}
         try:

@@ -122,6 +122,16 @@ class Store:
         """Tell whether the blob is here, complete and once checked."""
         return _size_of(self.blob_path(blob.sha256)) == blob.size_bytes
 
+    def size_of_blob(self, sha256: str) -> int | None:
+        """Return the size of a blob in bytes, or None when it is not here."""
+        return _size_of(self.blob_path(sha256))
+
+    def left_bytes(self, want: Want) -> int:
+        """Return how much of a blob is not here, to the block."""
+        path = self._partial / want.blob.sha256
+        have = self._read_map(want) if _size_of(path) == want.blob.size_bytes else None
+        return want.blob.size_bytes - (min(have.count * want.block_bytes, want.blob.size_bytes) if have else 0)
+
     def is_complete(self, want: Want) -> bool:
         """Tell whether every block of a blob is here; as a whole it may not have been checked yet."""
         if self.has_blob(want.blob):

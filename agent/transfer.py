@@ -20,6 +20,8 @@ FIRST_TIMEOUT_S = 1.0
 MIN_TIMEOUT_S = 0.2
 MAX_TIMEOUT_S = 30.0
 SILENT_ROUNDS = 2  # this many time-outs without any block in between: nobody serves
+HOPELESS_ROUNDS = 6  # and so many, a minute or less: nobody has it
+HOPELESS_REJECTED = 3  # wrong blocks one after the other
 MAX_SPAN = 64  # blocks that one request may span
 
 
@@ -51,6 +53,11 @@ class Want:
     def length_of(self, index: int) -> int:
         """Return the size of block ``index`` in bytes."""
         return min(self.block_bytes, self.blob.size_bytes - index * self.block_bytes)
+
+    def is_proven(self, index: int, data: bytes | memoryview) -> bool:
+        """Tell whether ``data`` may be block ``index``: its size, and its hash where that is known."""
+        digest = self.digests[32 * index : 32 * index + 32]
+        return len(data) == self.length_of(index) and (not digest or hashlib.sha256(data).digest() == digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +136,11 @@ class Pull:
         return self._silent_rounds >= SILENT_ROUNDS
 
     @property
+    def is_hopeless(self) -> bool:
+        """Whether nothing right has come for so long that another way is better, if there is one."""
+        return self._silent_rounds >= HOPELESS_ROUNDS or self.rejected >= HOPELESS_REJECTED
+
+    @property
     def done_bytes(self) -> int:
         """Bytes that are here, to the block."""
         return min(self.have.count * self.want.block_bytes, self.want.blob.size_bytes)
@@ -154,7 +166,7 @@ class Pull:
         index, want = block.index, self.want
         if not self._is_ours(block) or self.have.has(index):
             return None
-        if len(block.data) != want.length_of(index) or not self._is_proven(index, block.data):
+        if not want.is_proven(index, block.data):
             self.rejected += 1
             return None
         self._note_arrival(index, now_s)
@@ -229,10 +241,6 @@ class Pull:
         return (
             block.transfer == self._transfer and block.sha256_prefix == self._prefix and block.index < self.want.blocks
         )
-
-    def _is_proven(self, index: int, data: bytes | memoryview) -> bool:
-        digests = self.want.digests
-        return not digests or hashlib.sha256(data).digest() == digests[32 * index : 32 * index + 32]
 
     def _note_arrival(self, index: int, now_s: float) -> None:
         asked = self._asked.pop(index, None)

@@ -17,6 +17,7 @@ from edgeferry.wire.desired import (
     ArtifactManifest,
     BlobRef,
     DesiredDocument,
+    DifferenceRef,
     ModelWish,
     Wish,
     all_document_path,
@@ -26,6 +27,7 @@ from edgeferry.wire.desired import (
     group_document_path,
     manifest_path,
     merge_documents,
+    offered_differences,
 )
 from edgeferry.wire.messages import Code, Problem, Reason
 
@@ -60,6 +62,7 @@ class Resolved:
         issued_ms: When the timestamp was signed; the time is later than that. 0 when it does not say.
         documents: SHA-256 of every blob that was read; as long as they are kept, a restart needs no network.
         metadata: Why nothing new may be installed although all of this was verified once; None when it may.
+        differences: How blobs of the wished artifacts can be made from older ones.
     """
 
     wishes: dict[str, ModelWish]
@@ -72,15 +75,17 @@ class Resolved:
     issued_ms: int
     documents: frozenset[str]
     metadata: Problem | None = None
+    differences: tuple[DifferenceRef, ...] = ()
 
 
 @dataclass(slots=True)
 class _Targets:
-    """Reads target files, and notes which blobs they were."""
+    """Reads target files, and notes which blobs they were and which differences they come with."""
 
     updater: DeviceUpdater
     blob: BlobSource
     read: dict[str, BlobRef] = field(default_factory=dict)
+    differences: dict[str, tuple[DifferenceRef, ...]] = field(default_factory=dict)
 
     def get(self, paths: Iterable[str], *, max_bytes: int) -> dict[str, bytes]:
         """Return the bytes of those of ``paths`` that are listed.
@@ -96,6 +101,7 @@ class _Targets:
                 target = self.updater.get_targetinfo(path)
                 if target is not None:
                     self.read[path] = target_ref(target, max_bytes=max_bytes)
+                    self.differences[path] = offered_differences(target.custom)
                     found[path] = take(self.blob, self.read[path])
             except MissingError as err:
                 missing |= dict.fromkeys(err.blobs)
@@ -132,6 +138,7 @@ def resolve(updater: DeviceUpdater, blob: BlobSource, *, device: str, profile: s
         expires_ms=int(updater.earliest_expiry().timestamp() * 1000),
         issued_ms=updater.issued_ms,
         documents=frozenset(ref.sha256 for ref in [*updater.metadata_blobs(), *targets.read.values()]),
+        differences=tuple(one for offered in targets.differences.values() for one in offered),
     )
 
 

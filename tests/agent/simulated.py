@@ -21,6 +21,7 @@ from edgeferry.agent.bench import Bench
 from edgeferry.agent.errors import AgentError
 from edgeferry.agent.fetching import Fetcher
 from edgeferry.agent.following import Follower
+from edgeferry.agent.gathering import Gatherer
 from edgeferry.agent.inbox import Acknowledged, Connected, Done, Inbox, Received, Stop
 from edgeferry.agent.lanes import Lane
 from edgeferry.agent.performer import Lanes, LoadRefusedError, Performer, ServingLostError
@@ -38,6 +39,7 @@ from edgeferry.wire.codec import decode, encode
 from edgeferry.wire.desired import (
     ArtifactManifest,
     BlobRef,
+    DifferenceRef,
     ManifestBlob,
     ModelWish,
     SelfTestSpec,
@@ -45,6 +47,7 @@ from edgeferry.wire.desired import (
     block_sha256s,
     decode_manifest,
 )
+from edgeferry.wire.difference import Operation, Piece, difference_of
 from edgeferry.wire.messages import Code, Event, Info, ModelState, Problem, Reason, State
 from edgeferry.wire.topics import TopicKind, Topics
 
@@ -80,6 +83,7 @@ class _Timestamp(msgspec.Struct, frozen=True):
 
 class _Documents(msgspec.Struct, frozen=True):
     wishes: dict[str, ModelWish]
+    differences: tuple[DifferenceRef, ...] = ()
 
 
 @dataclass
@@ -88,6 +92,7 @@ class Fleet:
 
     Attributes:
         lies: Blobs of which other bytes are served, by hash.
+        differences: What is offered.
         is_served: Whether there is an origin.
     """
 
@@ -97,15 +102,18 @@ class Fleet:
     generation: int = 0
     blocks_sent: int = 0
     is_served: bool = True
+    differences: list[DifferenceRef] = field(default_factory=list)
 
     def add(self, data: bytes) -> BlobRef:
         ref = ref_of(data)
         self.blobs[ref.sha256] = data
         return ref
 
-    def artifact(self, version: int, model: str = MODEL, *, blocks: int = 5) -> ModelWish:
-        """Add an artifact and return the wish for it."""
-        data = random.Random(f"{model} {version}").randbytes(blocks * BLOCK_BYTES - 100)
+    def artifact(self, version: int, model: str = MODEL, *, blocks: int = 5, like: int = 0) -> ModelWish:
+        """Add an artifact and return the wish for it; ``like`` is the version from which it hardly differs."""
+        data = random.Random(f"{model} {like or version}").randbytes(blocks * BLOCK_BYTES - 100)
+        if like:
+            data = bytes((byte + (at % 100 == 0)) % 256 for at, byte in enumerate(data))
         selftest = f"golden {model} {version}".encode()
         self.add(data)
         self.add(selftest)
@@ -123,9 +131,25 @@ class Fleet:
         )
         return ModelWish(model=model, version=version, manifest=self.add(encode(manifest)))
 
+    def model_of(self, wish: ModelWish) -> bytes:
+        """Return the bytes of the model that ``wish`` names."""
+        return self.blobs[decode_manifest(self.blobs[wish.manifest.sha256]).blob("model").sha256]
+
+    def offer(self, base: ModelWish, wish: ModelWish, difference: bytes | None = None) -> DifferenceRef:
+        """Offer to make the model of ``wish`` from that of ``base``, by the true difference unless one is given."""
+        old, new = self.model_of(base), self.model_of(wish)
+        if difference is None:
+            difference = difference_of(old, new, [Piece(Operation.ADD, len(new))])
+        ref = self.add(difference)
+        offer = DifferenceRef(ref_of(old).sha256, ref_of(new).sha256, ref.sha256, ref.size_bytes)
+        self.differences.append(offer)
+        return offer
+
     def publish(self, *wishes: ModelWish) -> None:
         self.generation += 1
-        documents = self.add(msgspec.json.encode(_Documents({wish.model: wish for wish in wishes})))
+        documents = self.add(
+            msgspec.json.encode(_Documents({wish.model: wish for wish in wishes}, tuple(self.differences)))
+        )
         self.timestamp = msgspec.json.encode(_Timestamp(self.generation, documents))
 
     def frames(self, payload: bytes) -> list[bytes]:
@@ -164,7 +188,8 @@ class SimulatedTruster:
         documents = self._store.read_blob(said.documents)
         if documents is None:
             return Missing((said.documents,), ())
-        wishes = msgspec.json.decode(documents, type=_Documents).wishes
+        documents_said = msgspec.json.decode(documents, type=_Documents)
+        wishes = documents_said.wishes
         manifests = {model: self._store.read_blob(wish.manifest) for model, wish in wishes.items()}
         missing = tuple(wishes[model].manifest for model, data in manifests.items() if data is None)
         if missing:
@@ -179,6 +204,7 @@ class SimulatedTruster:
             expires_ms=1 << 42,
             issued_ms=said.generation,
             documents=frozenset({said.documents.sha256, *(wish.manifest.sha256 for wish in wishes.values())}),
+            differences=documents_said.differences,
         )
 
 
@@ -420,15 +446,15 @@ class SimulatedAgent:
 
     def _parts(self) -> Parts:
         lanes = Lanes(InlineLane("deploy", self.inbox), InlineLane("serving", self.inbox))
-        performer = Performer(
+        gatherer = Gatherer(
             self.store,
             self.fetcher,
-            self.hands,
-            lanes,
+            lanes.deploy,
+            offered=lambda: self.follower.differences,
             emit=self.local.append,
-            collect=self._collect,
             now_s=time.monotonic,
         )
+        performer = Performer(self.store, gatherer, self.hands, lanes, emit=self.local.append, collect=self._collect)
         bench = Bench(self.store.blob_path, PROFILE, lanes.deploy.submit, lambda: self.runner.state)
         subjects = Subjects(lambda: INFO, self._report, self.spool, deque(["a line"]), bench)
         return Parts(
@@ -439,6 +465,7 @@ class SimulatedAgent:
             topics=TOPICS,
             fetcher=self.fetcher,
             follower=self.follower,
+            gatherer=gatherer,
             performer=performer,
             voice=Voice(self.post, TOPICS, DEVICE, self.spool),
             answerer=Answerer(self.post, TOPICS, DEVICE, subjects, 128 * 1024),

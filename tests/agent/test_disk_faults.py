@@ -20,10 +20,12 @@ from edgeferry.agent.spool import Spool
 from edgeferry.agent.state import AgentState
 from edgeferry.agent.store import Store
 from edgeferry.agent.supervisor import ServingDown, ServingUp
+from edgeferry.wire.blocks import parse_block_request
+from edgeferry.wire.difference import Operation, Piece, difference_of
 from edgeferry.wire.messages import Event, Outcome, Reason
 
 from .disk_faults import Fault, FaultyDisk, Kill, Killed, Manner
-from .simulated import MODEL, Fleet, SimulatedAgent, SimulatedHands, problem
+from .simulated import BLOCK_BYTES, DEVICE, MODEL, TOPICS, Fleet, SimulatedAgent, SimulatedHands, problem
 
 
 @dataclass
@@ -84,6 +86,21 @@ def update(folder: Path) -> Story:
     return replace(story, serving={MODEL: 2}, before={MODEL: 1}, outcomes=outcomes)
 
 
+def update_by_difference(folder: Path) -> Story:
+    """The new model is made from the old one, as far as the difference goes: its last block has to be fetched."""
+    fleet = Fleet()
+    before, after = fleet.artifact(1), fleet.artifact(2, like=1)
+    fleet.publish(before)
+    story = Story(
+        folder / "new", fleet, {MODEL: 2}, {MODEL: 1}, [(MODEL, 1, Outcome.ACTIVE), (MODEL, 2, Outcome.ACTIVE)]
+    )
+    story.live(story.home, FaultyDisk())
+    old, new = fleet.model_of(before), fleet.model_of(after)
+    fleet.offer(before, after, difference_of(old, new[:-1] + b"?", [Piece(Operation.ADD, len(new))]))
+    fleet.publish(after)
+    return story
+
+
 def refused_update(folder: Path) -> Story:
     story = update(folder)
     outcomes = [*story.outcomes[:-1], (MODEL, 2, Outcome.FAILED)]
@@ -98,7 +115,7 @@ def swap_of_models(folder: Path) -> Story:
     return replace(story, serving={"dogs": 1}, before={}, outcomes=[*story.outcomes, ("dogs", 1, Outcome.ACTIVE)])
 
 
-STORIES = [first_start, update, refused_update, swap_of_models]
+STORIES = [first_start, update, update_by_difference, refused_update, swap_of_models]
 
 
 def state_in(home: Path) -> AgentState:
@@ -155,6 +172,22 @@ def test_killed_in_any_operation_of_an_update_one_of_both_versions_is_active(mem
         assert active.version in {1, 2}
         for blob in active.blobs():
             Store(home, FaultyDisk()).check_blob(blob)
+
+
+def test_an_update_by_difference_moves_the_difference_and_what_it_does_not_give(memory_path: Path) -> None:
+    story = update_by_difference(memory_path)
+    sent = story.fleet.blocks_sent
+
+    agent = story.live(story.home, FaultyDisk())
+
+    assert agent is not None
+    check_is_well(story.home, story, agent)
+    asked = [parse_block_request(said.payload) for said in agent.post.said if said.topic == TOPICS.blob_request(DEVICE)]
+    assert story.fleet.blocks_sent - sent == sum(len(request.indices()) for request in asked)
+    assert [request.indices() for request in asked if request.block_bytes == BLOCK_BYTES] == [
+        [4],  # of the model
+        [0],  # the self-test
+    ]
 
 
 def test_killed_twice_it_converges_as_well(memory_path: Path) -> None:

@@ -15,18 +15,17 @@ from edgeferry.agent.events import (
     TrialPassed,
     Verified,
 )
-from edgeferry.agent.fetching import BatchDone, BatchFailed, Fetcher
+from edgeferry.agent.fetching import Fetcher
 from edgeferry.agent.following import installed_by
+from edgeferry.agent.gathering import Gatherer
 from edgeferry.agent.performer import Again, Lanes, Performer
 from edgeferry.agent.state import Installed
 from edgeferry.agent.store import Store
-from edgeferry.wire.blocks import BlockRequest
-from edgeferry.wire.codec import encode
 from edgeferry.wire.desired import ModelWish, decode_manifest
 from edgeferry.wire.messages import Reason
 
 from .disk_faults import FaultyDisk
-from .simulated import MODEL, ORIGIN, Fleet, HeldLane, SimulatedHands, problem, ref_of
+from .simulated import MODEL, Fleet, HeldLane, SimulatedHands, problem
 
 
 class Bench:
@@ -39,18 +38,16 @@ class Bench:
         self.hands = SimulatedHands()
         self.deploy, self.serving = HeldLane(), HeldLane()
         self.told: list[LifecycleEvent] = []
-        self.ended: list[BatchDone | BatchFailed] = []
         self.collections = 0
-        self.asked: list[BlockRequest] = []
-        self.fetcher = Fetcher(self.store, self.asked.append, self.ended.append)
+        fetcher = Fetcher(self.store, lambda _: None, lambda _: None)
+        gatherer = Gatherer(self.store, fetcher, self.deploy, offered=tuple, emit=self.told.append, now_s=lambda: 0.0)
         self.performer = Performer(
             self.store,
-            self.fetcher,
+            gatherer,
             self.hands,
             Lanes(self.deploy, self.serving),
             emit=self.told.append,
             collect=self._collect,
-            now_s=lambda: 0.0,
         )
         self.performer.is_serving = True
 
@@ -65,18 +62,6 @@ class Bench:
             self.store.blob_path(blob.sha256).write_bytes(self.fleet.blobs[blob.sha256])
         return target
 
-    def connect(self) -> None:
-        self.fetcher.set_connected(connected=True, now_s=0.0)
-        self.fetcher.note_origin(ORIGIN, is_online=True, now_s=0.0)
-
-    def fetch(self) -> None:
-        """Have the origin answer until nothing is asked for."""
-        while self.asked:
-            for frame in self.fleet.frames(encode(self.asked.pop(0))):
-                self.fetcher.receive(frame, 0.0)
-            while self.ended:
-                self.performer.fetched(self.ended.pop(0).owner)
-
     def _collect(self) -> None:
         self.collections += 1
 
@@ -86,55 +71,14 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path / "device")
 
 
-class TestFetching:
-    def test_the_manifest_comes_first_and_then_what_it_names(self, bench: Bench) -> None:
-        target = bench.artifact()
-        bench.connect()
+def test_fetching_is_begun_and_cancelled(bench: Bench) -> None:
+    target = bench.installed()
+    bench.performer.perform(Fetch(target.deployment, target))
 
-        bench.performer.perform(Fetch(target.deployment, target))
-        assert {request.sha256 for request in bench.asked} == {target.manifest.sha256}
-        bench.fetch()
+    bench.performer.perform(Cancel(target.deployment))
 
-        assert bench.told == [Fetched(target.deployment)]
-
-    def test_what_is_here_already_is_not_fetched(self, bench: Bench) -> None:
-        target = bench.installed()
-
-        bench.performer.perform(Fetch(target.deployment, target))
-
-        assert bench.told == [Fetched(target.deployment)]
-
-    def test_a_damaged_manifest_is_fetched_anew(self, bench: Bench) -> None:
-        target = bench.installed()
-        path = bench.store.blob_path(target.manifest.sha256)
-        path.write_bytes(path.read_bytes()[::-1])
-        bench.connect()
-
-        bench.performer.perform(Fetch(target.deployment, target))
-        bench.fetch()
-
-        assert bench.told == [Fetched(target.deployment)]
-
-    def test_a_manifest_that_is_none_fails_the_deployment(self, bench: Bench) -> None:
-        manifest = bench.fleet.add(b"signed, and yet no manifest")
-        bench.store.blob_path(manifest.sha256).write_bytes(b"signed, and yet no manifest")
-        target = Installed("id", 1, "int8", manifest, ref_of(b"model"), ref_of(b"selftest"))
-
-        bench.performer.perform(Fetch("id", target))
-
-        (failed,) = bench.told
-        assert isinstance(failed, Failed)
-        assert failed.problem.reason is Reason.METADATA_MALFORMED
-
-    def test_what_was_cancelled_is_not_told(self, bench: Bench) -> None:
-        target = bench.artifact()
-        bench.performer.perform(Fetch(target.deployment, target))
-
-        bench.performer.perform(Cancel(target.deployment))
-        bench.performer.fetched(target.deployment)
-
-        assert bench.told == []
-        assert bench.fetcher.is_idle
+    assert bench.told == [Fetched(target.deployment)]
+    assert bench.hands.calls == ["cancel"]
 
 
 class TestVerifying:

@@ -46,6 +46,23 @@ def test_a_push_costs_a_device_five_rounds_and_less_than_48_kb(fleet, device):
     assert followed.fetched_bytes < 48 * 1024
 
 
+def test_differences_that_are_offered_are_learned_without_another_round(fleet, device):
+    fleet.push(2)
+    rounds = device.follow(fleet.broker(), fleet.now_ms).rounds
+    fleet.push(3)
+    repository = fleet.repository
+    old, new = (repository.manifests("digits", version)[PROFILE].blob("model").ref() for version in (2, 3))
+    repository.offer_difference(repository.manifest_refs("digits", 3)[PROFILE], old, new)
+    fleet.publish()
+
+    followed = device.follow(fleet.broker(), fleet.now_ms)
+
+    (difference,) = followed.resolved.differences
+    assert (difference.base, difference.made) == (old.sha256, new.sha256)
+    assert fleet.blob(difference.sha256) is not None
+    assert followed.rounds <= rounds
+
+
 def test_what_has_not_changed_is_not_fetched_again(fleet, device):
     followed = device.follow(fleet.broker(), fleet.now_ms)
 
