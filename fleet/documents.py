@@ -16,9 +16,11 @@ from edgeferry.fleet.inventory import Device, Scope, ScopeKind
 from edgeferry.wire.codec import Message, canonical
 from edgeferry.wire.desired import (
     FORMAT,
+    MAX_DIFFERENCES,
     STABLE,
     BlobRef,
     DesiredDocument,
+    DifferenceRef,
     Wish,
     all_document_path,
     device_document_path,
@@ -27,7 +29,7 @@ from edgeferry.wire.desired import (
     merge_documents,
 )
 
-__all__ = ["LISTED_VERSIONS", "Plan", "PublishedManifest"]
+__all__ = ["LISTED_VERSIONS", "ListedFile", "Plan", "PublishedManifest"]
 
 LISTED_VERSIONS = 5
 
@@ -45,11 +47,27 @@ class PublishedManifest:
     ref: BlobRef
 
 
+class ListedFile(BlobRef, frozen=True):
+    """A file that the signed metadata lists.
+
+    Attributes:
+        differences: Of a manifest: how its blobs can be made from older ones.
+    """
+
+    differences: tuple[DifferenceRef, ...] = ()
+
+    @classmethod
+    def of(cls, ref: BlobRef, differences: tuple[DifferenceRef, ...] = ()) -> "ListedFile":
+        """Return the blob ``ref`` as a listed file."""
+        return cls(sha256=ref.sha256, size_bytes=ref.size_bytes, differences=differences)
+
+
 class Plan(Message, frozen=True):
     """All that the operator has decided; what it says to the devices follows from it and from the inventory.
 
     Attributes:
         manifests: By model, version and profile; a version once here never changes.
+        differences: How blobs of a manifest can be made from older ones, by the manifest's SHA-256.
         attempts: How often a version of a model was told to be tried again.
         everyone: Wishes for all devices, by model.
         groups: Wishes for a group, by group and model.
@@ -57,6 +75,7 @@ class Plan(Message, frozen=True):
     """
 
     manifests: dict[str, dict[int, dict[str, BlobRef]]] = msgspec.field(default_factory=dict)
+    differences: dict[str, tuple[DifferenceRef, ...]] = msgspec.field(default_factory=dict)
     attempts: dict[str, dict[int, int]] = msgspec.field(default_factory=dict)
     everyone: Wishes = msgspec.field(default_factory=dict)
     groups: dict[str, Wishes] = msgspec.field(default_factory=dict)
@@ -79,6 +98,12 @@ class Plan(Message, frozen=True):
             )
         versions = {**versions, added.version: {**profiles, added.profile: added.ref}}
         return msgspec.structs.replace(self, manifests={**self.manifests, added.model: versions})
+
+    def with_differences(self, manifest: BlobRef, added: Iterable[DifferenceRef]) -> "Plan":
+        """Return the plan that offers more differences to the blobs of ``manifest``; the newest are kept."""
+        offered = dict.fromkeys((*self.differences.get(manifest.sha256, ()), *added))
+        kept = tuple(offered)[-MAX_DIFFERENCES:]
+        return msgspec.structs.replace(self, differences={**self.differences, manifest.sha256: kept})
 
     def manifests_of(self, model: str, version: int) -> dict[str, BlobRef]:
         """Return the manifests of one version, by profile.
@@ -154,9 +179,14 @@ class Plan(Message, frozen=True):
                     named_by[model] = group
 
     def pruned(self, devices: Iterable[Device]) -> "Plan":
-        """Return the plan without the wishes for devices that are no longer there."""
+        """Return the plan without wishes for devices that are gone, and without differences to what is not listed."""
         there = {device.id for device in devices}
-        return msgspec.structs.replace(self, devices={k: v for k, v in self.devices.items() if k in there})
+        listed = {file.sha256 for file in self.listed_manifests().values()}
+        return msgspec.structs.replace(
+            self,
+            devices={k: v for k, v in self.devices.items() if k in there},
+            differences={k: v for k, v in self.differences.items() if k in listed},
+        )
 
     def documents(self, devices: Iterable[Device]) -> dict[str, bytes]:
         """Return what is said to ``devices``, by target path: a document for all, for each group, for each device."""
@@ -170,10 +200,10 @@ class Plan(Message, frozen=True):
         }
         return {path: canonical(document) for path, document in documents.items()}
 
-    def listed_manifests(self) -> dict[str, BlobRef]:
+    def listed_manifests(self) -> dict[str, ListedFile]:
         """Return the manifests that devices may take, by target path."""
         return {
-            manifest_path(model, version, profile): ref
+            manifest_path(model, version, profile): ListedFile.of(ref, self.differences.get(ref.sha256, ()))
             for model, versions in self.manifests.items()
             for version in self.listed_versions(model)
             for profile, ref in versions[version].items()

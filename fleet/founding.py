@@ -4,7 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 from edgeferry.fleet.blobs import BlobFolder, blob_ref
-from edgeferry.fleet.documents import Plan
+from edgeferry.fleet.documents import ListedFile, Plan
 from edgeferry.fleet.errors import UsageError
 from edgeferry.fleet.files import folder_lock, make_folder, write_atomically
 from edgeferry.fleet.inventory import Inventory
@@ -43,7 +43,9 @@ def _publish(fleet_dir: Path, now: datetime) -> None:
     signing = Signing(keys, root, (public[KeyRole.DOCUMENTS],), now, LIFETIMES)
     plan = Plan()
     documents = plan.documents(Inventory.load(fleet_dir).devices.values())
-    publication = signing.publication(None, plan, {path: blob_ref(data) for path, data in documents.items()})
+    publication = signing.publication(
+        None, plan, {path: ListedFile.of(blob_ref(data)) for path, data in documents.items()}
+    )
     BlobFolder(fleet_dir / "blobs").put([*documents.values(), *signing.blobs])
     write_atomically(root_path(fleet_dir, 1), signing.signed_root())
     publication.save(fleet_dir)

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 from tuf.api.metadata import MetaFile
 
-from edgeferry.fleet.documents import Plan
+from edgeferry.fleet.documents import ListedFile, Plan
 from edgeferry.fleet.errors import ConfigurationError
 from edgeferry.fleet.files import explained, write_atomically
 from edgeferry.wire.codec import Message, encode
@@ -53,7 +53,7 @@ class Publication(Message, frozen=True):
     snapshot: SignedFile
     targets: SignedFile
     bins: dict[str, SignedFile]
-    files: dict[str, BlobRef]
+    files: dict[str, ListedFile]
     plan: Plan
 
     @classmethod

@@ -4,7 +4,7 @@ Decides who can take a version, who counts as offline, and when a device is done
 is the SHA-256 of the device's wish, which both sides compute, so an old failure is never taken for a new one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,10 +12,10 @@ from edgeferry.device_profiles import DeviceProfile
 from edgeferry.fleet.errors import UsageError
 from edgeferry.fleet.inventory import Device
 from edgeferry.fleet.monitor.view import DeviceView, Liveness, told
-from edgeferry.wire.desired import ROLE_MODEL, ROLE_SELFTEST, STABLE, ArtifactManifest
+from edgeferry.wire.desired import ROLE_MODEL, ROLE_SELFTEST, STABLE, ArtifactManifest, DifferenceRef, ManifestBlob
 from edgeferry.wire.messages import ModelState, Outcome
 
-__all__ = ["Plan", "Progress", "Standing", "Target", "plan_for", "progress_of", "refuse_what_cannot_be"]
+__all__ = ["Plan", "Progress", "Standing", "Target", "plan_for", "progress_of", "refuse_what_cannot_be", "versions_on"]
 
 DISK_FLOOR_BYTES = 64 << 20  # what an agent keeps free, at least
 OFFLINE_GRACE_S = 15.0  # a broker says a will 10 s after it lost the device, which may be back by then
@@ -28,6 +28,7 @@ class Plan:
     Attributes:
         scheme: Of the artifact for the device's profile; empty where there is none.
         moved_bytes: What would travel; 0 when the device has the version already.
+        whole_bytes: What would travel without differences to what the device has.
         obstacle: Why the device cannot take it; empty when it can.
         doubt: What may stop it once it is there, such as a disk that was nearly full; empty for nothing.
     """
@@ -38,9 +39,15 @@ class Plan:
     version: int
     scheme: str
     moved_bytes: int
+    whole_bytes: int
     liveness: Liveness
     obstacle: str = ""
     doubt: str = ""
+
+    @property
+    def saved_bytes(self) -> int:
+        """Return what need not travel because of differences."""
+        return self.whole_bytes - self.moved_bytes
 
     @property
     def fits(self) -> bool:
@@ -54,6 +61,9 @@ def plan_for(
     profile: DeviceProfile | None,
     view: DeviceView,
     now: float,
+    *,
+    held: Collection[str] = (),
+    differences: Collection[DifferenceRef] = (),
 ) -> Plan:
     """Return what pushing the version of ``manifests`` would do to ``device``.
 
@@ -63,10 +73,14 @@ def plan_for(
         profile: The device's; None where this workstation does not know it, and so no budget.
         view: What the device said last.
         now: Of the clock of ``view``.
+        held: SHA-256 of the blobs that are on the device, as far as is known.
+        differences: What is offered for the device's artifact.
     """
     some = next(iter(manifests.values()))
     manifest = manifests.get(device.profile)
-    moved_bytes = _moved_bytes(manifest, view) if manifest else 0
+    missing = _missing(manifest, view, held) if manifest else []
+    whole_bytes = sum(blob.size_bytes for blob in missing)
+    moved_bytes = sum(_least(blob, held, differences) for blob in missing)
     return Plan(
         device=device.id,
         profile=device.profile,
@@ -74,9 +88,10 @@ def plan_for(
         version=some.version,
         scheme=manifest.scheme if manifest else "",
         moved_bytes=moved_bytes,
+        whole_bytes=whole_bytes,
         liveness=view.liveness(now),
         obstacle=_obstacle(manifest, device, profile, sorted(manifests)),
-        doubt=_doubt(moved_bytes, view),
+        doubt=_doubt(whole_bytes if moved_bytes == whole_bytes else whole_bytes + moved_bytes, view),
     )
 
 
@@ -94,11 +109,24 @@ def refuse_what_cannot_be(plans: Sequence[Plan]) -> None:
         raise UsageError(f"{stopped[0].device}{others}: {stopped[0].obstacle}; nothing was published")
 
 
-def _moved_bytes(manifest: ArtifactManifest, view: DeviceView) -> int:
-    state = view.state.models.get(manifest.name) if view.state else None
-    if state and manifest.version in (*state.labels.values(), state.previous):
-        return 0
-    return sum(blob.size_bytes for blob in manifest.blobs if blob.role in (ROLE_MODEL, ROLE_SELFTEST))
+def versions_on(view: DeviceView, model: str) -> set[int]:
+    """Return the versions of ``model`` that are on the disk of a device, by its own account."""
+    state = view.state.models.get(model) if view.state else None
+    return {*state.labels.values(), state.previous} - {0} if state else set()
+
+
+def _missing(manifest: ArtifactManifest, view: DeviceView, held: Collection[str]) -> list[ManifestBlob]:
+    """Return the blobs that a device lacks."""
+    if manifest.version in versions_on(view, manifest.name):
+        return []
+    needed = [blob for blob in manifest.blobs if blob.role in (ROLE_MODEL, ROLE_SELFTEST)]
+    return [blob for blob in needed if blob.sha256 not in held]
+
+
+def _least(blob: ManifestBlob, held: Collection[str], differences: Collection[DifferenceRef]) -> int:
+    """Return how much has to travel for a blob: the smallest difference to what is held, or all of it."""
+    usable = [one.size_bytes for one in differences if one.made == blob.sha256 and one.base in held]
+    return min([*usable, blob.size_bytes])
 
 
 def _obstacle(
@@ -122,10 +150,10 @@ def _obstacle(
     return ""
 
 
-def _doubt(moved_bytes: int, view: DeviceView) -> str:
+def _doubt(needed_bytes: int, view: DeviceView) -> str:
     free_bytes = view.telemetry.disk_free_bytes if view.telemetry else None
-    if free_bytes is not None and moved_bytes and free_bytes - moved_bytes < DISK_FLOOR_BYTES:
-        return f"has {_mb(free_bytes)} of disk left, needs {_mb(moved_bytes)} and a floor of {_mb(DISK_FLOOR_BYTES)}"
+    if free_bytes is not None and needed_bytes and free_bytes - needed_bytes < DISK_FLOOR_BYTES:
+        return f"has {_mb(free_bytes)} of disk left, needs {_mb(needed_bytes)} and a floor of {_mb(DISK_FLOOR_BYTES)}"
     return ""
 
 

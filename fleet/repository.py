@@ -21,14 +21,15 @@ from tuf.api.metadata import Metadata, Root
 
 from edgeferry.fleet.artifacts import checked_blocks, read_artifacts
 from edgeferry.fleet.blobs import BlobFolder, blob_ref
-from edgeferry.fleet.documents import Plan, PublishedManifest
+from edgeferry.fleet.differences import worthwhile_difference
+from edgeferry.fleet.documents import ListedFile, Plan, PublishedManifest
 from edgeferry.fleet.files import explained, folder_lock, write_atomically
 from edgeferry.fleet.founding import found, root_path
 from edgeferry.fleet.inventory import Inventory
 from edgeferry.fleet.keys import KeyFolder, KeyRole
 from edgeferry.fleet.publication import Publication
 from edgeferry.fleet.signing import LIFETIMES, Signing, document_keys_of, with_key, with_next_version
-from edgeferry.wire.desired import ArtifactManifest, BlobRef, Wish, decode_manifest
+from edgeferry.wire.desired import ArtifactManifest, BlobRef, DifferenceRef, Wish, decode_manifest
 
 __all__ = ["Repository"]
 
@@ -165,6 +166,25 @@ class Repository:
             self._change(_adding(added))
         return [artifact.manifest for artifact in artifacts]
 
+    def differences_to(self, manifest: BlobRef) -> tuple[DifferenceRef, ...]:
+        """Return how the blobs of ``manifest`` can be made from older ones, as far as that was found out."""
+        return self._plan.differences.get(manifest.sha256, ())
+
+    def offer_difference(self, manifest: BlobRef, base: BlobRef, made: BlobRef) -> bool:
+        """Compare two blobs, and when it is worthwhile offer the difference to devices that take ``manifest``.
+
+        Raises:
+            FleetError: A blob is missing or damaged, or the disk refused.
+        """
+        difference = worthwhile_difference(self._blobs.read(base), self._blobs.read(made))
+        if difference is None:
+            return False
+        self._blobs.put([difference])
+        ref = blob_ref(difference)
+        offer = DifferenceRef(base.sha256, made.sha256, ref.sha256, ref.size_bytes)
+        self._change(lambda plan, _inventory: plan.with_differences(manifest, [offer]))
+        return True
+
     def wish(self, model: str, version: int, to: str, *, retry: bool = False) -> None:
         """Wish that ``to`` shall run ``version`` of ``model``; wishes for anything within ``to`` give way.
 
@@ -275,7 +295,7 @@ class Repository:
             root = signing.signed_root(before)
             write_atomically(root_path(self._folder, signing.root.version), root)
         documents = plan.documents(devices)
-        files = {path: blob_ref(data) for path, data in documents.items()} | plan.listed_manifests()
+        files = {path: ListedFile.of(blob_ref(data)) for path, data in documents.items()} | plan.listed_manifests()
         publication = signing.publication(self._published, plan, files)
         self._blobs.put([*documents.values(), *signing.blobs])
         if publication != self._published:

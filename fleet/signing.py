@@ -30,11 +30,10 @@ from tuf.api.metadata import (
 )
 
 from edgeferry.fleet.blobs import blob_ref
-from edgeferry.fleet.documents import Plan
+from edgeferry.fleet.documents import ListedFile, Plan
 from edgeferry.fleet.errors import ConfigurationError
 from edgeferry.fleet.keys import KeyFolder, KeyRole
 from edgeferry.fleet.publication import FORMAT, Publication, SignedFile
-from edgeferry.wire.desired import BlobRef
 
 __all__ = ["LIFETIMES", "Signing", "document_keys_of", "empty_root", "with_key", "with_next_version"]
 
@@ -78,7 +77,7 @@ class Signing:
     forced: Collection[KeyRole] = ()
     blobs: list[bytes] = field(default_factory=list)
 
-    def publication(self, before: Publication | None, plan: Plan, files: dict[str, BlobRef]) -> Publication:
+    def publication(self, before: Publication | None, plan: Plan, files: dict[str, ListedFile]) -> Publication:
         """Return what is published when ``files`` are; ``before`` itself when there is nothing to sign or to note.
 
         Raises:
@@ -108,7 +107,7 @@ class Signing:
         lifetime = self.lifetimes[role]
         return role in self.forced or not lifetime / 2 <= left <= lifetime
 
-    def _bins(self, before: Publication | None, files: Mapping[str, BlobRef]) -> dict[str, SignedFile]:
+    def _bins(self, before: Publication | None, files: Mapping[str, ListedFile]) -> dict[str, SignedFile]:
         roles = _bin_roles(self.document_keys)
         wanted = _by_bin(roles, files)
         if before is None:
@@ -121,8 +120,8 @@ class Signing:
             for name, file in before.bins.items()
         }
 
-    def _bin(self, roles: SuccinctRoles, before: SignedFile | None, files: Mapping[str, BlobRef]) -> SignedFile:
-        listed = {path: TargetFile(ref.size_bytes, {"sha256": ref.sha256}, path) for path, ref in files.items()}
+    def _bin(self, roles: SuccinctRoles, before: SignedFile | None, files: Mapping[str, ListedFile]) -> SignedFile:
+        listed = {path: _target(path, file) for path, file in files.items()}
         body = Targets(**self._next(before, KeyRole.DOCUMENTS), targets=listed)
         return self._sign(body, KeyRole.DOCUMENTS, roles)
 
@@ -226,8 +225,13 @@ def _bin_roles(keys: Collection[Key]) -> SuccinctRoles:
     return SuccinctRoles([key.keyid for key in keys], 1, _BIN_BITS, _BIN_PREFIX)
 
 
-def _by_bin(roles: SuccinctRoles, files: Mapping[str, BlobRef]) -> dict[str, dict[str, BlobRef]]:
-    bins: dict[str, dict[str, BlobRef]] = {}
+def _target(path: str, file: ListedFile) -> TargetFile:
+    custom = {"custom": {"differences": msgspec.to_builtins(file.differences)}} if file.differences else None
+    return TargetFile(file.size_bytes, {"sha256": file.sha256}, path, custom)
+
+
+def _by_bin(roles: SuccinctRoles, files: Mapping[str, ListedFile]) -> dict[str, dict[str, ListedFile]]:
+    bins: dict[str, dict[str, ListedFile]] = {}
     for path, ref in files.items():
         bins.setdefault(roles.get_role_for_target(path), {})[path] = ref
     return bins

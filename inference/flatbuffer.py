@@ -56,11 +56,13 @@ class Table:
 
     def content(self, field: int) -> bytes:
         """Return a vector of bytes, or a string's; empty where there is none."""
-        place = self.place(field)
-        if not place:
-            return b""
-        start, count = _vector(self.data, place, 1)
+        start, count = self.span(field)
         return bytes(self.data[start : start + count])
+
+    def span(self, field: int) -> tuple[int, int]:
+        """Return where the bytes of a vector, or of a string, begin, and how many there are; 0 where there is none."""
+        place = self.place(field)
+        return _vector(self.data, place, 1) if place else (0, 0)
 
     def _vtable(self) -> int:
         return self.at - _number(self.data, "<i", self.at)

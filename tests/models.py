@@ -4,10 +4,12 @@
 whose channels can be rescaled without a change of what it computes. `countdown_model` counts its input down to zero in
 a loop: a large number makes it slow, infinity makes it hang. `reciprocal_model` fails to run on zero.
 `hungry_model` takes as much memory as it is told to. `recursive_model` crashes the interpreter while it is loaded.
+`model_of_constants` has tensors to compare.
 """
 
 import hashlib
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import flatbuffers
@@ -161,6 +163,38 @@ def _pool(graph: "_Graph", x: int, y: int) -> None:
     options = schema.Pool2DOptionsT()
     options.strideW = options.strideH = options.filterWidth = options.filterHeight = 2
     graph.operation(schema.BuiltinOperator.MAX_POOL_2D, [x], [y], schema.BuiltinOptions.Pool2DOptions, options)
+
+
+def model_of_constants(
+    path: Path,
+    constants: Mapping[str, np.ndarray] | Iterable[tuple[str, np.ndarray]],
+    *,
+    outside: bool = False,
+    shared: bool = False,
+) -> bytes:
+    """Write a model that has these constants and does nothing with them; return its bytes.
+
+    Args:
+        path: Where to write it.
+        constants: Names and values, in the order of the file.
+        outside: Put the values behind the flatbuffer, as LiteRT's quantizer does.
+        shared: Let all of them have the values of the first; only with ``outside``.
+    """
+    named = list(constants.items() if isinstance(constants, Mapping) else constants)
+    graph = _Graph()
+    x, y = (graph.tensor(name, (1,), np.float32) for name in ("x", "y"))
+    for name, value in named:
+        graph.constant(name, np.zeros(0, value.dtype) if outside else value)
+    values = [value.tobytes() for _, value in named]
+    if outside:
+        ends = list(itertools.accumulate(map(len, values)))
+        flat_bytes = len(graph.place_outside(path, [(1, 1)] * len(values)))
+        begins = [flat_bytes + (0 if shared else end - len(data)) for end, data in zip(ends, values, strict=True)]
+        flat = graph.place_outside(path, [(at, len(data)) for at, data in zip(begins, values, strict=True)])
+        path.write_bytes(flat + b"".join(values[:1] if shared else values))
+    else:
+        graph.write(path, [x], [y])
+    return path.read_bytes()
 
 
 def countdown_model(path: Path) -> Path:
@@ -451,6 +485,12 @@ class _Graph:
 
     def finish(self, inputs: list[int], outputs: list[int]) -> None:
         self._graph.inputs, self._graph.outputs = inputs, outputs
+
+    def place_outside(self, path: Path, places: list[tuple[int, int]]) -> bytes:
+        """Say of each constant at which offset of the file its values are, and how many bytes; return the rest."""
+        for buffer, (offset, count) in zip(self._model.buffers[1:], places, strict=True):
+            buffer.data, buffer.offset, buffer.size = None, offset, count
+        return self.write(path, [0], [1]).read_bytes()
 
     def write(self, path: Path, inputs: list[int], outputs: list[int]) -> Path:
         self.finish(inputs, outputs)

@@ -1,5 +1,6 @@
 """`edgeferry push`: a version of a model on its way to devices."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -7,7 +8,7 @@ import click
 from edgeferry.fleet.delivery import Delivery, deliver, raise_unless_done
 from edgeferry.fleet.errors import EXIT_DONE, EXIT_FAILED
 from edgeferry.fleet.options import FiniteRange
-from edgeferry.fleet.planning import plans_for, targets_of
+from edgeferry.fleet.planning import offer_differences, plans_for, targets_of
 from edgeferry.fleet.push import Plan, Progress, Target, refuse_what_cannot_be
 from edgeferry.fleet.rendering import hint, human_bytes, print_json, print_table, push_display
 from edgeferry.fleet.repository import Repository
@@ -61,15 +62,16 @@ def push(
     model, version = manifest.name, manifest.version
     with session.watch() as watch:
         versions = dict.fromkeys((device.id for device in devices), version)
-        plans = plans_for(repository, devices, versions=versions, model=model, view=watch.collect(), now=now_s())
+        view = watch.collect()
+        offer_differences(repository, devices, versions=versions, model=model, view=view, tell=hint)
+        plans = plans_for(repository, devices, versions=versions, model=model, view=view, now=now_s())
         if dry_run:
             return print_plans(session, plans)
         refuse_what_cannot_be(plans)
         repository.wish(model, version, to, retry=retry)
         repository.publish(now())
-        return deliver_and_report(
-            session, repository, watch, Delivery(targets_of(repository, devices, model), timeout_s, waits_for_offline)
-        )
+        delivery = Delivery(targets_of(repository, devices, model), timeout_s, waits_for_offline)
+        return deliver_and_report(session, repository, watch, delivery, plans)
 
 
 def print_plans(session: Session, plans: list[Plan]) -> int:
@@ -85,15 +87,18 @@ def print_plans(session: Session, plans: list[Plan]) -> int:
                 f"{plan.model} {plan.version}",
                 plan.scheme or "-",
                 human_bytes(plan.moved_bytes),
+                human_bytes(plan.saved_bytes) if plan.saved_bytes else "-",
                 "yes" if plan.fits else plan.obstacle or plan.doubt,
             )
             for plan in plans
         ]
-        print_table(("device", "is", "profile", "artifact", "scheme", "to move", "fits"), rows)
+        print_table(("device", "is", "profile", "artifact", "scheme", "to move", "saved", "fits"), rows)
     return EXIT_FAILED if any(plan.obstacle for plan in plans) else EXIT_DONE
 
 
-def deliver_and_report(session: Session, repository: Repository, watch: FleetWatch, delivery: Delivery) -> int:
+def deliver_and_report(
+    session: Session, repository: Repository, watch: FleetWatch, delivery: Delivery, plans: Sequence[Plan]
+) -> int:
     """Serve, ring, follow and print; return 0 when every device runs what it was told.
 
     Raises:
@@ -111,14 +116,23 @@ def deliver_and_report(session: Session, repository: Repository, watch: FleetWat
         )
         raise
     if session.as_json:
-        print_json([_result(target, progress[target.device]) for target in delivery.targets])
+        moved = {plan.device: plan for plan in plans}
+        print_json([_result(target, progress[target.device], moved[target.device]) for target in delivery.targets])
     raise_unless_done(progress)
     if not session.as_json:
-        click.echo(f"active on {len(progress)} of {len(progress)} devices")
+        click.echo(f"active on {len(progress)} of {len(progress)} devices{_saved(plans, server.sent_bytes)}")
     return EXIT_DONE
 
 
-def _result(target: Target, progress: Progress) -> dict[str, object]:
+def _saved(plans: Sequence[Plan], sent_bytes: int) -> str:
+    """Return what differences have saved, by what was sent in fact; nothing where there were none."""
+    if not any(plan.saved_bytes for plan in plans):
+        return ""
+    whole_bytes = sum(plan.whole_bytes for plan in plans)
+    return f"; sent {human_bytes(sent_bytes)} where the whole would have been {human_bytes(whole_bytes)}"
+
+
+def _result(target: Target, progress: Progress, plan: Plan) -> dict[str, object]:
     return {
         "device": target.device,
         "model": target.model,
@@ -126,4 +140,6 @@ def _result(target: Target, progress: Progress) -> dict[str, object]:
         "deployment": target.deployment,
         "standing": progress.standing,
         "reason": progress.reason,
+        "moved_bytes": plan.moved_bytes,
+        "whole_bytes": plan.whole_bytes,
     }

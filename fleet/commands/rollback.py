@@ -9,7 +9,7 @@ from edgeferry.fleet.delivery import Delivery
 from edgeferry.fleet.errors import UsageError
 from edgeferry.fleet.inventory import Device
 from edgeferry.fleet.monitor.view import DeviceView, FleetView
-from edgeferry.fleet.planning import plans_for, targets_of
+from edgeferry.fleet.planning import offer_differences, plans_for, targets_of
 from edgeferry.fleet.push import refuse_what_cannot_be
 from edgeferry.fleet.rendering import hint
 from edgeferry.fleet.repository import Repository
@@ -51,15 +51,15 @@ def rollback(
         else:
             versions = _versions_before(repository, addressed, model, view)
         devices = [device for device in addressed if device.id in versions]
+        offer_differences(repository, devices, versions=versions, model=model, view=view, tell=hint)
         plans = plans_for(repository, devices, versions=versions, model=model, view=view, now=now_s())
         if dry_run:
             return print_plans(session, plans)
         refuse_what_cannot_be(plans)
         _wish(repository, model, versions, to if len(devices) == len(addressed) else "")
         repository.publish(now())
-        return deliver_and_report(
-            session, repository, watch, Delivery(targets_of(repository, devices, model), timeout_s, waits_for_offline)
-        )
+        delivery = Delivery(targets_of(repository, devices, model), timeout_s, waits_for_offline)
+        return deliver_and_report(session, repository, watch, delivery, plans)
 
 
 def _versions_before(repository: Repository, devices: Sequence[Device], model: str, view: FleetView) -> dict[str, int]:

@@ -67,14 +67,23 @@ OUTPUT = TensorSpec(name="y", datatype="INT8", shape=(1, 4), scale=0.5, zero_poi
 
 
 def write_artifact(
-    build: Path, name: str, version: int, *, profiles: tuple[str, ...] = (PROFILE,), size_bytes: int = 200_000
+    build: Path,
+    name: str,
+    version: int,
+    *,
+    profiles: tuple[str, ...] = (PROFILE,),
+    size_bytes: int = 200_000,
+    model: bytes = b"",
 ) -> Path:
-    """Write ``build/name/version`` with an artifact of random bytes for each profile and return that folder."""
+    """Write ``build/name/version`` with an artifact for each profile and return that folder.
+
+    Its bytes are random, but for ``model`` where it is given.
+    """
     folder = build / name / str(version)
     for profile in profiles:
         (folder / profile).mkdir(parents=True)
         blobs = (
-            _blob(folder / profile / "model.tflite", ROLE_MODEL, os.urandom(size_bytes)),
+            _blob(folder / profile / "model.tflite", ROLE_MODEL, model or os.urandom(size_bytes)),
             _blob(folder / profile / "selftest.npz", ROLE_SELFTEST, os.urandom(1000)),
         )
         manifest = ArtifactManifest(

@@ -34,7 +34,7 @@ from edgeferry.fleet.push import (
     progress_of,
     refuse_what_cannot_be,
 )
-from edgeferry.wire.desired import ArtifactManifest, decode_manifest
+from edgeferry.wire.desired import ArtifactManifest, DifferenceRef, decode_manifest
 from edgeferry.wire.messages import Outcome, TransferState
 from edgeferry.wire.topics import TopicKind
 
@@ -65,6 +65,23 @@ def test_a_new_version_moves_its_model_and_its_selftest(manifest: ArtifactManife
 @pytest.mark.parametrize("had", [running(2), running(1, previous=2)])
 def test_what_a_device_has_is_not_moved(manifest: ArtifactManifest, had: Any) -> None:
     assert plan(manifest, heard(state(had))).moved_bytes == 0
+
+
+def test_of_what_a_device_can_make_the_smallest_difference_is_moved(manifest: ArtifactManifest) -> None:
+    model, selftest = (blob.sha256 for blob in manifest.blobs)
+    differences = [DifferenceRef(base * 64, model, "d" * 64, size) for base, size in (("a", 50), ("b", 40), ("c", 30))]
+
+    planned = plan_for(
+        Device("pi", PROFILE),
+        {PROFILE: manifest},
+        load_profile(PROFILE),
+        heard(state(running(1))).get("pi"),
+        0.0,
+        held={"a" * 64, "b" * 64, selftest},
+        differences=differences,
+    )
+
+    assert (planned.moved_bytes, planned.whole_bytes, planned.saved_bytes) == (40, 200_000, 199_960)
 
 
 def test_a_profile_without_an_artifact_is_an_obstacle(manifest: ArtifactManifest) -> None:

@@ -1,5 +1,8 @@
 """`push`, `rollback`, `status` and `infer` as a user runs them, against fake devices on real brokers."""
 
+import random
+import re
+
 import pytest
 from tests.fleet.conftest import Fleet
 
@@ -92,6 +95,40 @@ def test_a_dry_run_says_who_would_get_what_and_changes_nothing(fleet: Fleet) -> 
     assert "201.0 kB" in planned.stdout
     assert fleet.repository().generation == generation
     assert device.state.models == {}
+
+
+def test_what_a_device_can_make_from_what_it_has_is_not_counted_as_moved(fleet: Fleet) -> None:
+    fleet.add("pi-1")
+    fleet.add("pi-2")
+    fleet.switch_on("pi-1")
+    before = random.Random(1).randbytes(200_000)
+    fleet.run("push", fleet.artifact(1, model=before), "--to", "pi-1")
+    artifact = fleet.artifact(2, model=before[:-10])
+
+    planned = fleet.run("push", artifact, "--dry-run", "--json")
+    told = fleet.run("push", artifact, "--dry-run")
+    pushed = fleet.run("push", artifact, "--to", "pi-1", "--json")
+
+    one, two = planned.json
+    assert one["whole_bytes"] == two["whole_bytes"] == two["moved_bytes"] == 200_990
+    assert 1000 < one["moved_bytes"] < 1200
+    assert [line.split()[-2] for line in told.stdout.splitlines()[1:]] == ["kB", "-"]
+    assert (pushed.json[0]["moved_bytes"], pushed.json[0]["whole_bytes"]) == (one["moved_bytes"], 200_990)
+
+
+def test_what_was_saved_is_said_by_what_was_sent(fleet: Fleet) -> None:
+    fleet.add("pi-1")
+    fleet.switch_on("pi-1")
+    before = random.Random(1).randbytes(200_000)
+    first = fleet.run("push", fleet.artifact(1, model=before))
+
+    pushed = fleet.run("push", fleet.artifact(2, model=before[:-10]))
+
+    # this device of the tests does without differences, so all of the model was sent after all
+    assert first.stdout == "active on 1 of 1 devices\n"
+    assert re.search(
+        r"active on 1 of 1 devices; sent 2\d\d\.\d kB where the whole would have been 201.0 kB", pushed.stdout
+    )
 
 
 def test_a_profile_without_an_artifact_stops_the_push_before_anything_is_published(fleet: Fleet) -> None:
