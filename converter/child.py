@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgeferry.converter.errors import ChildError, Code, ConverterError, error_named
+from edgeferry.converter.errors import ChildError, Code, ConverterError, CrashError, error_named
 
 __all__ = [
     "DEFAULT_DEADLINE_S",
@@ -30,6 +30,7 @@ __all__ = [
     "Step",
     "Watch",
     "child_main",
+    "printed",
     "report_step",
     "run_child",
 ]
@@ -46,6 +47,7 @@ _LOOK_EVERY_S = 0.2  # a person sees no difference below
 _SAY_EVERY_S = 0.1
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PARENT = "EDGEFERRY_PARENT_PID"
+_STAMP = re.compile(r"^[FE]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] ")  # what TensorFlow logs before a message
 _NOISE = re.compile(r"WARNING|INFO|[IW]\d{4} |During handling|The above exception|Traceback|\*\*\* |Current thread")
 
 PRIVATE_FILES = frozenset({_JOB, _RESULT, _STEP, _OUTPUT})  # how the two halves talk; no product of the work
@@ -79,6 +81,7 @@ def run_child(
     what: str,
     deadline_s: float = DEFAULT_DEADLINE_S,
     watch: Watch | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the result of ``module``'s work on ``job``.
 
@@ -91,17 +94,19 @@ def run_child(
         what: What is being done, for messages: "converting digits.keras".
         deadline_s: After that the child is killed.
         watch: Told now and then, in this thread, what the child is doing, and when it has ended.
+        environment: Variables that it gets beside this process's own.
 
     Raises:
         ConverterError: What the child itself raised.
-        ChildError: It crashed, took too long, or ended without a result.
+        CrashError: A signal ended it.
+        ChildError: It took too long, or ended without a result.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _RESULT).unlink(missing_ok=True)
     (folder / _STEP).unlink(missing_ok=True)
     (folder / _JOB).write_text(json.dumps(job, default=os.fspath))
     try:
-        with _started(module, folder) as process:
+        with _started(module, folder, environment or {}) as process:
             exit_code = _wait(process, deadline_s, folder, watch and (lambda step: watch(replace(step, child=what))))
     finally:
         if watch is not None:
@@ -145,14 +150,14 @@ def report_step(folder: Path, step: str, *, done: int = 0, total: int = 0) -> No
 
 
 @contextlib.contextmanager
-def _started(module: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _started(module: str, folder: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     # -P: a file called numpy.py in the user's folder must not be imported for the real one. A session of its own, so
     # that Ctrl-C reaches the parent alone, which then ends the whole group.
     command = [sys.executable, "-P", "-m", module, str(folder)]
     with (folder / _OUTPUT).open("wb") as output:
         process = subprocess.Popen(
             command,
-            env=_environment(),
+            env={**_environment(), **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -207,11 +212,12 @@ def _die_with_parent() -> None:
 
 def _result(folder: Path, exit_code: int, what: str) -> dict[str, Any]:
     if exit_code < 0:
-        raise ChildError(f"{what} crashed with {_signal_name(-exit_code)}{_at_step(folder)}{_last_words(folder)}")
+        raise CrashError(f"{what} crashed with {_signal_name(-exit_code)}{_at_step(folder)}", _last_words(folder))
     try:
         result: dict[str, Any] = json.loads((folder / _RESULT).read_text())
     except FileNotFoundError as err:
-        raise ChildError(f"{what} failed{_at_step(folder)}{_last_words(folder)}") from err
+        words = _last_words(folder)
+        raise ChildError(f"{what} failed{_at_step(folder)}" + (f": {words}" if words else "")) from err
     if "error" in result:
         raise error_named(result["error"], result["message"], result["code"])
     return result
@@ -230,9 +236,14 @@ def _at_step(folder: Path) -> str:
 
 
 def _last_words(folder: Path) -> str:
-    """Return the last line that says something, of what the child printed."""
+    """Return the last line that says something, of what the child printed; empty where there is none."""
+    lines = printed(folder).splitlines()
+    telling = [line.strip() for line in lines if line.strip() and not line.startswith(" ") and not _NOISE.match(line)]
+    return _STAMP.sub("", telling[-1])[:500] if telling else ""
+
+
+def printed(folder: Path) -> str:
+    """Return the end of what the child in ``folder`` has printed."""
     with (folder / _OUTPUT).open("rb") as output:
         output.seek(max(0, output.seek(0, os.SEEK_END) - _OUTPUT_TAIL_BYTES))
-        lines = output.read().decode(errors="replace").splitlines()
-    telling = [line.strip() for line in lines if line.strip() and not line.startswith(" ") and not _NOISE.match(line)]
-    return f": {telling[-1][:500]}" if telling else ""
+        return output.read().decode(errors="replace")

@@ -9,7 +9,8 @@ ConverterError           exit 1
 |  +- ConversionDiffersError      it converts, but the result computes something else
 +- SamplesError                   the samples are not usable, or do not fit the model
 +- QuantizationError              one scheme cannot be made; the others may go on
-+- ChildError                     a child process crashed, hung or ended without a result
++- ChildError                     a child process hung or ended without a result
+|  +- CrashError                  a signal ended it
 +- BudgetError                    no scheme keeps the budgets of a profile
 +- ArtifactError                  the artifact cannot be written, or a version holds something else already
 """
@@ -23,6 +24,7 @@ __all__ = [
     "Code",
     "ConversionDiffersError",
     "ConverterError",
+    "CrashError",
     "QuantizationError",
     "RequestError",
     "SamplesError",
@@ -49,6 +51,10 @@ class Code(StrEnum):
     QUANTIZED_ALREADY = "QUANTIZED_ALREADY"
     # its conversion
     OP_NOT_SUPPORTED = "OP_NOT_SUPPORTED"
+    SELECT_TF_NOT_ALLOWED = "SELECT_TF_NOT_ALLOWED"
+    SELECT_TF_NOT_RUNNABLE = "SELECT_TF_NOT_RUNNABLE"
+    CONTROL_FLOW_V1 = "CONTROL_FLOW_V1"
+    OPEN_DIMENSION = "OPEN_DIMENSION"
     CONVERTER_FAILED = "CONVERTER_FAILED"
     RESULT_UNUSABLE = "RESULT_UNUSABLE"
     CONVERSION_DIFFERS = "CONVERSION_DIFFERS"
@@ -122,6 +128,24 @@ class ChildError(ConverterError):
     """A child process crashed, hung or ended without a result."""
 
     code = Code.CHILD_CRASHED
+
+
+class CrashError(ChildError):
+    """A child process was ended by a signal.
+
+    Args:
+        what: What it was doing, with the signal and the step: "converting cats crashed with SIGABRT while running it".
+        words: The last that it said; empty where it said nothing.
+        where: In which operation that was; empty where nobody knows.
+        remedy: One thing to do.
+    """
+
+    def __init__(self, what: str, words: str, *, where: str = "", remedy: str = "") -> None:
+        self.what = what
+        self.words = words
+        said = f": {words}" if words else ""
+        todo = f"; {remedy}" if remedy else ""
+        super().__init__(f"{what}{where}{said}{todo}")
 
 
 class BudgetError(ConverterError):

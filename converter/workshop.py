@@ -4,14 +4,16 @@ Decides what is a failure of one variant (the others go on) and what is a failur
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from edgeferry.converter.arrays import read_arrays
+from edgeferry.converter.culprit import explained_crash
 from edgeferry.converter.difference import find_difference
-from edgeferry.converter.errors import ConversionDiffersError, ConverterError, RequestError
+from edgeferry.converter.errors import ConversionDiffersError, ConverterError, CrashError, RequestError
 from edgeferry.converter.evaluate import evaluate
 from edgeferry.converter.formats.registry import Format, FormatName
 from edgeferry.converter.measure import Measurement, measure, parse_specs
@@ -79,22 +81,31 @@ class Workshop:
             **self._source_job,
             "samples": self._samples.path,
             "calibration": self._request.calibration,
+            "allows_select_tf": any(profile.allow_select_tf_ops for profile in self._request.profiles),
             "compared": _COMPARED_SAMPLES,
             "metric": self._request.metric,
         }
-        result = self._stages.run(
-            "edgeferry.converter.formats",
-            job,
-            folder=folder,
-            what=f"converting {name}",
-            outputs=["float.tflite", "source"],
-            deadline_s=self._request.deadline_s,
-        )
+        result = self._run_source(job, folder)
         self._progress("running the float model on all samples")
         inputs = parse_specs(result["inputs"])
         measurement = self._measure(Variant(Scheme.FLOAT32), folder / "float.tflite", inputs)
         self._compare(folder / "source", measurement)
         return self._made(Variant(Scheme.FLOAT32), folder / "float.tflite", measurement, measurement)
+
+    def _run_source(self, job: Mapping[str, object], folder: Path) -> dict[str, Any]:
+        """Return what running and converting the source comes to.
+
+        Raises:
+            CrashError: TensorFlow crashed; the error names the operation, where it can be found.
+            ConverterError: See `make_float`.
+        """
+        module, what = "edgeferry.converter.formats", f"converting {self._request.model.name}"
+        outputs, deadline_s = ["float.tflite", "source"], self._request.deadline_s
+        try:
+            return self._stages.run(module, job, folder=folder, what=what, outputs=outputs, deadline_s=deadline_s)
+        except CrashError as err:
+            self._progress("TensorFlow crashed; looking for the operation that did it")
+            raise explained_crash(err, module, job, self._new_folder("crashed")) from err
 
     def make(self, variant: Variant, float_model: Made) -> Made | Unavailable:
         """Return ``variant``, or why there is none."""

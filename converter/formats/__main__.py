@@ -1,8 +1,8 @@
 """The child process that turns a source model into the float ``.tflite``, and says what the source itself answers.
 
 Job: ``format``, ``model``, ``samples``, ``calibration``, ``metric`` and ``signature`` (or null), ``shapes`` by input,
-and ``compared``. It leaves ``float.tflite``, and in ``source`` the source model's outputs for the first ``compared``
-samples. Its result: the ``inputs`` of the float model.
+``allows_select_tf`` and ``compared``. It leaves ``float.tflite``, and in ``source`` the source model's outputs for the
+first ``compared`` samples. Its result: the ``inputs`` of the float model.
 """
 
 import importlib
@@ -19,6 +19,7 @@ from edgeferry.converter.child import child_main, report_step
 from edgeferry.converter.errors import Code, SamplesError, SourceError
 from edgeferry.converter.formats.registry import FORMATS
 from edgeferry.converter.formats.source import Source, fixed_shapes
+from edgeferry.converter.formats.unrunnable import unrunnable
 from edgeferry.converter.metrics import Metric, check_labels, default_metric
 from edgeferry.converter.rows import Rows
 from edgeferry.converter.samples import Samples, count_of
@@ -50,12 +51,11 @@ def _convert(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     write_arrays(folder / "source", outputs)
     report_step(folder, f"converting {path.name} to TensorFlow Lite")
     model = folder / "float.tflite"
-    model.write_bytes(source.to_tflite(shapes, folder))
+    model.write_bytes(source.to_tflite(shapes, folder, allows_select_tf=job["allows_select_tf"]))
     try:
         return {"inputs": msgspec.to_builtins(Model.load(model).inputs)}
     except ModelError as err:
-        sentence = f"{path.name} converts, but the result cannot be run: {err}"
-        raise SourceError(sentence, code=Code.RESULT_UNUSABLE) from err
+        raise unrunnable(path.name, model, err, code=Code.RESULT_UNUSABLE) from err
 
 
 def _run(source: Source, samples: Mapping[str, Rows], compared: int) -> dict[str, NDArray[Any]]:

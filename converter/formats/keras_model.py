@@ -69,9 +69,10 @@ class KerasSource:
         outputs = self._call([tf.constant(inputs[spec.name]) for spec in self.inputs])
         return {name: np.asarray(output) for name, output in outputs.items()}
 
-    def to_tflite(self, shapes: Shapes, folder: Path) -> bytes:
+    def to_tflite(self, shapes: Shapes, folder: Path, *, allows_select_tf: bool = False) -> bytes:
         """Return the float ``.tflite``, by way of a SavedModel in ``folder``."""
-        return saved_model_to_tflite(self.save(shapes, folder), _SIGNATURE, what=self._name)
+        saved = self.save(shapes, folder)
+        return saved_model_to_tflite(saved, _SIGNATURE, what=self._name, allows_select_tf=allows_select_tf)
 
     def save(self, shapes: Shapes, folder: Path) -> Path:
         """Return a SavedModel with every input fixed to its shape in ``shapes``, made in ``folder``."""

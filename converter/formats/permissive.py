@@ -13,7 +13,7 @@ import tensorflow as tf
 from edgeferry.converter.child import child_main, report_step
 from edgeferry.converter.errors import SourceError
 from edgeferry.converter.formats import keras_model
-from edgeferry.converter.formats.engine import code_of, explain
+from edgeferry.converter.formats.refusals import refusal
 from edgeferry.converter.formats.registry import FormatName
 from edgeferry.converter.formats.slots import without_slots
 
@@ -39,7 +39,8 @@ def _convert(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
         converter.allow_custom_ops = True
         (folder / "permissive.tflite").write_bytes(converter.convert())
     except Exception as err:  # any failure of a foreign compiler is one answer to the user
-        raise SourceError(f"{path.name} does not convert: {explain(str(err))}", code=code_of(str(err))) from err
+        why = refusal(str(err))
+        raise SourceError(f"{path.name} does not convert: {why.sentence}", code=why.code) from err
     return {}
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from edgeferry.converter.child import child_main, report_step
 from edgeferry.converter.errors import QuantizationError
-from edgeferry.converter.formats.engine import explain
+from edgeferry.converter.formats.refusals import refusal
 from edgeferry.converter.formats.registry import FORMATS
 from edgeferry.converter.formats.source import Source, fixed_shapes
 from edgeferry.converter.samples import EncodedSamples, Samples
@@ -45,7 +45,7 @@ def _quantize(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     try:
         (folder / "model.tflite").write_bytes(converter.convert())
     except Exception as err:  # any failure of a foreign compiler is one answer to the user
-        raise QuantizationError(f"TensorFlow's converter refuses the model: {explain(str(err))}") from err
+        raise QuantizationError(f"TensorFlow's converter refuses the model: {refusal(str(err)).sentence}") from err
     return {}
 
 

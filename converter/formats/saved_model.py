@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.core.protobuf import saved_model_pb2
 
 from edgeferry.converter.errors import Code, RequestError, SourceError
 from edgeferry.converter.formats.engine import saved_model_to_tflite
+from edgeferry.converter.formats.frozen import without_variables
 from edgeferry.converter.formats.slots import without_slots
 from edgeferry.converter.formats.source import Shapes
+from edgeferry.converter.inspection.saved_model_graph import Graph
+from edgeferry.converter.inspection.tflite_fusion import layer_of
 from edgeferry.inference.quantization import datatype_of
 from edgeferry.wire.desired import TensorSpec
 
@@ -33,7 +37,7 @@ def load(path: Path, signature: str | None = None) -> "SavedModelSource":
     try:
         loaded = _loaded(path)
     except Exception as err:  # TensorFlow raises its own and Python's errors alike
-        raise _refusal(path.name, str(err)) from err
+        raise _refusal(path, str(err)) from err
     return SavedModelSource(path.name, loaded, _signature(path.name, list(loaded.signatures), signature))
 
 
@@ -52,25 +56,37 @@ class SavedModelSource:
         outputs = self._function(**{name: tf.constant(array) for name, array in inputs.items()})
         return {name: output.numpy() for name, output in outputs.items()}
 
-    def to_tflite(self, shapes: Shapes, folder: Path) -> bytes:
+    def to_tflite(self, shapes: Shapes, folder: Path, *, allows_select_tf: bool = False) -> bytes:
         """Return the float ``.tflite``, by way of another SavedModel with fixed shapes in ``folder``."""
         fixed = {name: tf.TensorSpec(shapes[name], spec.dtype, name=name) for name, spec in self._specs.items()}
-        function = tf.function(self._function).get_concrete_function(**fixed)
+        # Variables of TensorFlow 1 lose their values on the way, so that they become constants.
+        compute = without_variables(self._function) if hasattr(self._loaded, "prune") else self._function
+        function = tf.function(compute).get_concrete_function(**fixed)
         module = tf.Module()
         module.loaded = self._loaded  # keeps its variables; without them they would be saved uninitialised
         tf.saved_model.save(module, str(folder / "saved_model"), signatures={_SIGNATURE: function})
-        return saved_model_to_tflite(folder / "saved_model", _SIGNATURE, what=self._name)
+        return saved_model_to_tflite(
+            folder / "saved_model", _SIGNATURE, what=self._name, allows_select_tf=allows_select_tf
+        )
 
 
-def _refusal(name: str, message: str) -> SourceError:
+def _refusal(path: Path, message: str) -> SourceError:
     custom = _UNREGISTERED.search(message)
     if custom:
+        named = f"{custom[1]!r}{_place(path, custom[1])}"
         sentence = (
-            f"{name} uses the operation {custom[1]!r}, which is in a library of its own and not in TensorFlow; "
-            "express it with TensorFlow's operations, or leave it out of what is exported"
+            f"{path.name} uses the operation {named}, which is in a library of its own and not in TensorFlow; express "
+            "it with TensorFlow's operations, or leave it out of what is exported"
         )
         return SourceError(sentence, code=Code.CUSTOM_OPERATION)
-    return SourceError(f"{name} cannot be loaded: {' '.join(message.split())[:400]}; save or copy it anew")
+    return SourceError(f"{path.name} cannot be loaded: {' '.join(message.split())[:400]}; save or copy it anew")
+
+
+def _place(path: Path, operation: str) -> str:
+    """Return the layer of the first such operation, in brackets."""
+    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    names = [name for graph in saved.meta_graphs for name in Graph(graph.graph_def).names_of(operation)]
+    return f" (in {layer_of(names[0])!r})" if names else ""
 
 
 def _loaded(path: Path) -> Any:

@@ -28,12 +28,13 @@ class Source(Protocol):
         """Return the outputs for a batch of one, by the names that the float ``.tflite`` will have."""
         ...
 
-    def to_tflite(self, shapes: Shapes, folder: Path) -> bytes:
+    def to_tflite(self, shapes: Shapes, folder: Path, *, allows_select_tf: bool = False) -> bytes:
         """Return the float ``.tflite`` with every input fixed to its shape in ``shapes``.
 
         Args:
             shapes: By input name, the batch of 1 included.
             folder: For files in between.
+            allows_select_tf: Whether it may have TensorFlow's own operations where TensorFlow Lite has none.
 
         Raises:
             SourceError: It does not convert.

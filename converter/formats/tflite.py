@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgeferry.converter.errors import Code, RequestError, SourceError
 from edgeferry.converter.formats.source import Shapes
+from edgeferry.converter.formats.unrunnable import unrunnable
 from edgeferry.inference.model import Model, ModelError
 
 __all__ = ["TfliteSource", "load"]
@@ -27,7 +28,7 @@ def load(path: Path, signature: str | None = None) -> "TfliteSource":
     try:
         model = Model.load(path)
     except ModelError as err:
-        raise SourceError(str(err)) from err
+        raise unrunnable(path.name, path, err, code=Code.SOURCE_UNREADABLE) from err
     content = flatbuffer_utils.read_model(str(path))
     _check(path.name, content, signature)
     return TfliteSource(model, content)
@@ -46,7 +47,7 @@ class TfliteSource:
         self._model.reset()
         return self._model.run(inputs)
 
-    def to_tflite(self, shapes: Shapes, folder: Path) -> bytes:
+    def to_tflite(self, shapes: Shapes, folder: Path, *, allows_select_tf: bool = False) -> bytes:
         """Return the same model with fixed input shapes and a signature."""
         main = self._content.subgraphs[0]
         if not self._content.signatureDefs:

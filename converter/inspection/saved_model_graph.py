@@ -27,6 +27,11 @@ class Graph:
             counts.update(node.op for node in function.node_def)
         return Counter({operation: count for operation, count in counts.items() if not self._is_call(operation)})
 
+    def names_of(self, operation: str) -> list[str]:
+        """Return the names of all nodes with that operation, in the graph and in all of its functions."""
+        functions = (node for function in self._functions.values() for node in function.node_def)
+        return [node.name for node in (*self._nodes.values(), *functions) if node.op == operation]
+
     def operations_needed(self, tensors: Iterable[str]) -> Counter[str]:
         """Return how often each operation is needed for ``tensors``: a function's as often as it is called."""
         counts: Counter[str] = Counter()

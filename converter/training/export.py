@@ -10,8 +10,9 @@ from typing import Any
 import tensorflow as tf
 
 from edgeferry.converter.errors import Code, SourceError
-from edgeferry.converter.formats.engine import explain, saved_model_to_tflite
+from edgeferry.converter.formats.engine import saved_model_to_tflite
 from edgeferry.converter.formats.keras_model import KerasSource
+from edgeferry.converter.formats.refusals import refusal
 from edgeferry.converter.formats.source import Shapes
 from edgeferry.inference.model import Model
 
@@ -49,7 +50,7 @@ def integer_tflite(source: KerasSource, shapes: Shapes, folder: Path, *, may_mix
         model = bytes(converter.convert())
     except Exception as err:  # any failure of a foreign compiler is one answer to the user
         raise SourceError(
-            f"the trained model does not convert: {explain(str(err))}", code=Code.CONVERTER_FAILED
+            f"the trained model does not convert: {refusal(str(err)).sentence}", code=Code.CONVERTER_FAILED
         ) from err
     if not may_mix:
         _check_integers(model, folder / "model.tflite")

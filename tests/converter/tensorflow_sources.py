@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from edgeferry.converter.errors import SourceError
 from edgeferry.converter.formats import keras_model, saved_model
-from edgeferry.converter.formats.engine import explain, saved_model_to_tflite
+from edgeferry.converter.formats.engine import saved_model_to_tflite
 
 SIDE = 8
 CLASSES = 4
@@ -26,6 +26,7 @@ def main() -> None:
     facts = {"cnn": make_cnn(folder), "two_inputs": make_two_inputs(folder)}
     make_graph_of_tensorflow_1(folder)
     make_vocabulary(folder)
+    make_aborting_model(folder)
     messages = dict(bad_models(folder))
     (folder / "done.json").write_text(json.dumps({"messages": messages, "facts": facts}))
 
@@ -75,14 +76,50 @@ def make_two_inputs(folder: Path) -> dict[str, list[str]]:
 
 
 def make_graph_of_tensorflow_1(folder: Path) -> None:
-    """Save a graph with one variable, as TensorFlow 1 did."""
+    """Save a graph with one variable, as TensorFlow 1 did; inside, names are other ones and in another order."""
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
-        x = v1.placeholder(tf.float32, (None, 3), name="x")
+        x, z = (v1.placeholder(tf.float32, (None, 3), name=name) for name in "xa")
         weights = v1.get_variable("layer/weights", (3, 2), use_resource=False)
         y = tf.identity(tf.matmul(x, weights), name="y")
+        difference = tf.identity(x - 2 * z, name="b")
         session.run(v1.global_variables_initializer())
-        v1.saved_model.simple_save(session, str(folder / "graph_v1"), {"x": x}, {"y": y})
+        signature = {"x": x, "z": z}, {"y": y, "difference": difference}
+        v1.saved_model.simple_save(session, str(folder / "graph_v1"), *signature)
+
+
+def make_loop_of_tensorflow_1(folder: Path) -> None:
+    """Save a recurrent cell that goes over an open time axis in a loop of TensorFlow 1's kind."""
+    v1 = tf.compat.v1
+    v1.disable_control_flow_v2()
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, (None, None, 3), name="x")
+        with tf.name_scope("memory"):
+            steps = tf.shape(x)[1]
+            inputs = tf.TensorArray(tf.float32, size=steps).unstack(tf.transpose(x, (1, 0, 2)))
+
+            def step(at, state, outputs):
+                state = tf.tanh(state + inputs.read(at))
+                return at + 1, state, outputs.write(at, state)
+
+            start = [0, tf.zeros((tf.shape(x)[0], 3)), tf.TensorArray(tf.float32, size=steps)]
+            _, _, outputs = v1.while_loop(lambda at, *_: at < steps, step, start)
+            y = tf.transpose(outputs.stack(), (1, 0, 2))
+        v1.saved_model.simple_save(session, str(folder / "loop_v1"), {"x": x}, {"y": tf.identity(y, name="y")})
+    v1.enable_control_flow_v2()
+
+
+def make_aborting_model(folder: Path) -> None:
+    """Save a model with TensorFlow's own operation that ends the process which runs it."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 2), name="x")])
+    def emergency(x):
+        with tf.name_scope("emergency"), tf.control_dependencies([tf.raw_ops.Abort(error_msg="the brakes failed")]):
+            return {"y": x + 1}
+
+    module.emergency = emergency
+    tf.saved_model.save(module, str(folder / "aborting"), signatures={"serving_default": emergency})
 
 
 def make_vocabulary(folder: Path) -> None:
@@ -121,6 +158,11 @@ class Decompose(keras.layers.Layer):
         return tf.linalg.svd(x, compute_uv=False)
 
 
+class Invert(keras.layers.Layer):
+    def call(self, x):
+        return 2 * tf.linalg.inv(x + 9 * tf.eye(3))
+
+
 def bad_models(folder: Path):
     custom = keras.Sequential([keras.Input((3,)), Doubler()])
     custom.save(folder / "custom.keras")
@@ -144,9 +186,20 @@ def bad_models(folder: Path):
     (folder / "svd").mkdir()
     yield "svd", said(source.to_tflite, {"x": (1, 3, 3)}, folder / "svd")
 
+    inverse = keras.Sequential([keras.Input((3, 3), name="x"), Invert(name="invert")])
+    source = keras_model.KerasSource("inverse.keras", keras.Model(inverse.inputs, inverse.outputs))
+    (folder / "inverse").mkdir()
+    yield "inverse", said(source.to_tflite, {"x": (1, 3, 3)}, folder / "inverse")
+
+    recurrent = keras.Sequential([keras.Input((None, 3), name="x"), keras.layers.LSTM(4, name="memory")])
+    recurrent.save(folder / "recurrent.keras")
+    recurrent.export(folder / "recurrent", verbose=False)
+    make_loop_of_tensorflow_1(folder)
+    for name in ("recurrent", "loop_v1"):
+        (folder / f"{name}.work").mkdir()
+        yield name, said(saved_model.load(folder / name).to_tflite, {"x": (1, 7, 3)}, folder / f"{name}.work")
+
     yield from bad_saved_models(folder)
-    yield "explained", explain("<unknown>:0: error: failed to legalize operation 'tf.X'\nand much more")
-    yield "unexplained", explain("")
 
 
 def bad_saved_models(folder: Path):
@@ -182,7 +235,7 @@ def said(function, *arguments, **keywords) -> str:
     try:
         function(*arguments, **keywords)
     except SourceError as err:
-        return str(err)
+        return err.line
     return "nothing"
 
 

@@ -21,7 +21,7 @@ CATALOGUE = Path(__file__).parents[2] / "docs" / "converter-errors.md"
 
 
 def test_the_catalogue_has_every_code_once_in_the_order_of_the_code() -> None:
-    assert re.findall(r"^\| `([A-Z_]+)` \|", CATALOGUE.read_text(), re.MULTILINE) == list(Code)
+    assert re.findall(r"^\| `([A-Z_0-9]+)` \|", CATALOGUE.read_text(), re.MULTILINE) == list(Code)
 
 
 @pytest.mark.parametrize(

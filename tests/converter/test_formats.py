@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeferry.converter.errors import RequestError, SourceError
+from edgeferry.converter.errors import Code, RequestError, SourceError
 from edgeferry.converter.formats import tflite
 from edgeferry.converter.formats.registry import FormatName, detect
 from edgeferry.converter.formats.source import fixed_shapes
 from edgeferry.inference.model import Model
 from edgeferry.wire.desired import TensorSpec
+from tests.converter.inspection.tflite_models import write_tflite
 from tests.models import linear_model
 
 
@@ -186,3 +187,31 @@ def test_a_signature_that_a_file_does_not_have_is_refused_with_those_that_it_has
     with pytest.raises(RequestError, match=r"--signature 'train': m\.tflite has serving_default"):
         tflite.load(path, "train")
     assert tflite.load(path, "serving_default").inputs == tflite.load(path).inputs
+
+
+@pytest.mark.parametrize(
+    ("operator", "sentence", "code"),
+    [
+        (
+            "MyOwn",
+            "m.tflite needs the custom operator 'MyOwn' (in 'net/mine'), which the runtime on this machine (",
+            Code.CUSTOM_OPERATION,
+        ),
+        (
+            "FlexErf",
+            "m.tflite needs TensorFlow's own operation 'Erf' (in 'net/mine'), which the",
+            Code.SELECT_TF_NOT_RUNNABLE,
+        ),
+    ],
+)
+def test_an_operator_that_the_runtime_lacks_is_named_with_its_layer(
+    tmp_path: Path, operator: str, sentence: str, code: Code
+) -> None:
+    path = write_tflite(tmp_path / "m.tflite", [("RELU", "net/first/Relu"), (operator, "net/mine/Op")])
+
+    with pytest.raises(SourceError) as caught:
+        tflite.load(path)
+
+    assert sentence in str(caught.value)
+    assert str(caught.value).endswith("does not have; express it with built-in operations")
+    assert caught.value.code is code

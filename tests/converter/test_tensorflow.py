@@ -192,17 +192,85 @@ def test_a_result_that_computes_something_else_is_refused(sources, run, tmp_path
         ("lambda", "it has a Lambda layer, whose Python code could do anything"),
         ("subclassed", "is a subclassed model without fixed inputs"),
         ("cut", "cut.keras cannot be loaded: "),
-        ("svd", "svd.keras does not convert: TensorFlow Lite has no built-in operation for Svd (in '"),
+        ("svd", "svd.keras does not convert: TensorFlow Lite has no built-in operation for Svd (in 'decompose'); "),
+        ("svd", "replace that layer or operation by supported ones [OP_NOT_SUPPORTED]"),
+        ("inverse", "built-in operation for MatrixInverse (in 'invert'), only TensorFlow itself has; replace"),
+        ("inverse", "[SELECT_TF_NOT_ALLOWED]"),
+        ("recurrent", "recurrent does not convert: TensorListReserve (in 'sequential_"),
+        (
+            "recurrent",
+            "memory_1') collects the steps of a recurrent layer or loop, whose shape is open; save the model",
+        ),
+        ("recurrent", "or convert its .keras file [OPEN_DIMENSION]"),
+        (
+            "loop_v1",
+            "loop_v1 does not convert: TensorArrayV3 (in 'memory') belongs to a loop or branch of TensorFlow 1",
+        ),
+        ("loop_v1", "save the model again [CONTROL_FLOW_V1]"),
         ("two_signatures", "two_signatures has signatures a, b; name one with --signature"),
         ("one_signature", "nothing"),
         ("text", "text: input 'x' holds string; only numbers can be converted"),
         ("shapeless", "shapeless: input 'x' has no known number of dimensions"),
         ("junk", "empty cannot be loaded: "),
-        ("foreign", "foreign uses the operation 'AddMy', which is in a library of its own and not in TensorFlow"),
-        ("explained", "failed to legalize operation 'tf.X'"),
-        ("unexplained", "TensorFlow's converter gave no reason"),
+        ("foreign", "foreign uses the operation 'AddMy' (in 'add'), which is in a library of its own and not in"),
+        ("foreign", "or leave it out of what is exported [CUSTOM_OPERATION]"),
     ],
 )
 def test_what_cannot_be_converted_is_told_in_a_sentence(sources, model, message):
     assert message in sources.messages[model]
     assert len(sources.messages[model].splitlines()) == 1
+
+
+def test_a_model_that_makes_tensorflow_abort_is_told_with_the_operation_that_did_it(sources, run, tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.ones((3, 2), np.float32))
+    model = [str(sources.folder / "aborting"), "--name", "aborting", "-p", "raspberry-pi-4", "--scheme", "float32"]
+
+    result = run([*model, "--evaluation", str(tmp_path / "x.npz"), "-o", str(tmp_path / "out")])
+
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        "edgeferry: converting aborting crashed with SIGABRT while running aborting as it is, computing Abort "
+        "(in 'emergency'): Abort_op intentional failure; the brakes failed; replace that operation, or leave its layer "
+        "out of what is exported [CHILD_CRASHED]"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_graph_of_tensorflow_1_keeps_its_variables_and_its_names(sources, run, tmp_path):
+    random = np.random.default_rng(0)
+    np.savez(tmp_path / "xz.npz", **{name: random.random((8, 3), np.float32) for name in "xz"})
+    model = [str(sources.folder / "graph_v1"), "--name", "old", "-p", "raspberry-pi-4", "--scheme", "float32"]
+
+    result = run([*model, "--evaluation", str(tmp_path / "xz.npz"), "-o", str(tmp_path)])
+
+    assert result.exit_code == 0, result.stderr  # what it computes has been compared with the graph
+    converted = Model.load(tmp_path / "old" / "1" / "raspberry-pi-4" / "model.tflite")
+    assert {spec.name for spec in converted.inputs} == {"x", "z"}
+    assert {spec.name for spec in converted.outputs} == {"y", "difference"}
+
+
+@pytest.mark.acceptance
+def test_an_open_time_axis_becomes_what_it_is_in_the_samples(sources, run, tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).random((8, 7, 3), np.float32))
+    model = [str(sources.folder / "recurrent.keras"), "--name", "memory", "-p", "raspberry-pi-4", "--scheme", "float32"]
+
+    result = run([*model, "--evaluation", str(tmp_path / "x.npz"), "-o", str(tmp_path)])
+
+    assert result.exit_code == 0, result.stderr
+    (spec,) = Model.load(tmp_path / "memory" / "1" / "raspberry-pi-4" / "model.tflite").inputs
+    assert spec.shape == (1, 7, 3)
+
+
+def test_operations_of_tensorflow_that_a_profile_allows_need_a_runtime_that_has_them(sources, run, tmp_path):
+    (tmp_path / "flexible.yaml").write_text(
+        "extends: generic-x86-64\ntitle: a runtime of my own\nallow_select_tf_ops: true\n"
+    )
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).random((8, 3, 3), np.float32))
+    model = [str(sources.folder / "inverse" / "saved_model"), "--name", "inverse", "--scheme", "float32"]
+    samples = ["--evaluation", str(tmp_path / "x.npz"), "-o", str(tmp_path / "out")]
+
+    result = run([*model, "-p", str(tmp_path / "flexible.yaml"), *samples])
+
+    assert "saved_model needs TensorFlow's own operation 'MatrixInverse' (in 'invert')" in result.stderr
+    assert "which the runtime on this machine (ai-edge-litert" in result.stderr
+    assert "[SELECT_TF_NOT_RUNNABLE]" in result.stderr

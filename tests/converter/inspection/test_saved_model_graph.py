@@ -44,6 +44,14 @@ def test_what_is_needed_counts_a_function_as_often_as_it_is_called():
     ]
 
 
+def test_an_operation_is_found_by_its_names_in_graph_and_functions():
+    graph = Graph(graph_def())
+
+    assert graph.names_of("AddV2") == ["net/add"]
+    assert graph.names_of("Identity") == ["y"]
+    assert graph.names_of("Abort") == []
+
+
 def test_all_operations_count_a_function_once():
     assert Graph(graph_def()).all_operations() == Counter(
         {"Placeholder": 1, "Case": 1, "Identity": 1, "SaveV2": 1, "Mul": 1, "While": 1, "AddV2": 1}
