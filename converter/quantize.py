@@ -67,6 +67,8 @@ def main() -> None:
 def _quantize(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     from litert_quantizer import quantizer  # noqa: PLC0415 - the parent must not pay for the child's imports
 
+    from edgeferry.converter.compaction import compacted  # noqa: PLC0415 - see above
+
     path = Path(job["model"])
     tool = quantizer.Quantizer(path.read_bytes(), job["recipe"])
     ranges = _ranges(path, Path(job["samples"]), job["recipe"], folder) if "samples" in job else None
@@ -75,8 +77,8 @@ def _quantize(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
         result = tool.quantize(ranges, enable_progress_report=False)
     except (KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as err:
         raise QuantizationError(f"the quantizer refuses the model: {' '.join(str(err).split())[:400]}") from err
-    (folder / _MODEL).write_bytes(result.quantized_model)
-    return {"size_bytes": len(result.quantized_model)}
+    (folder / _MODEL).write_bytes(compacted(result.quantized_model))
+    return {}
 
 
 def _ranges(path: Path, samples: Path, recipe_: list[dict[str, Any]], folder: Path) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from edgeferry.converter.child import child_main, report_step
+from edgeferry.converter.compaction import compacted
 from edgeferry.converter.errors import QuantizationError
 from edgeferry.converter.formats.refusals import refusal
 from edgeferry.converter.formats.registry import FORMATS
@@ -43,7 +44,7 @@ def _quantize(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     converter._experimental_disable_per_channel = not job["per_channel"]  # noqa: SLF001 - there is no public name
     report_step(folder, "quantizing with TensorFlow")
     try:
-        (folder / "model.tflite").write_bytes(converter.convert())
+        (folder / "model.tflite").write_bytes(compacted(converter.convert()))
     except Exception as err:  # any failure of a foreign compiler is one answer to the user
         raise QuantizationError(f"TensorFlow's converter refuses the model: {refusal(str(err)).sentence}") from err
     return {}

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from edgeferry.converter.child import child_main, report_step
+from edgeferry.converter.compaction import compacted
 from edgeferry.converter.repair.diagnosis import causes
 from edgeferry.converter.repair.making import Base, Outputs, deviation, outputs_of
 from edgeferry.converter.repair.observation import Sample
@@ -116,7 +117,7 @@ def _worst(bench: _Bench, so_far: Repair) -> list[tuple[str, ...]]:
 
 def _attempt(bench: _Bench, repair: Repair, path: Path) -> Attempt:
     base = bench.bases[repair.is_equalized, repair.is_corrected]
-    content = base.quantized(repair.ranges, repair.float_layers)
+    content = compacted(base.quantized(repair.ranges, repair.float_layers))
     error = deviation(bench.reference, outputs_of(content, bench.samples))
     path.write_bytes(content)
     return Attempt(repair, error, path.name)

@@ -1,4 +1,6 @@
-"""Trains a small net for each kind of real data; run as ``python real_trainings.py FOLDER`` with ``NAME.npz`` in it.
+"""Trains a small net for each kind of real data; run as ``python real_trainings.py FOLDER [NAME ...]``.
+
+``FOLDER`` has ``NAME.train.npz``; without names all are trained.
 
 Leaves ``NAME.keras``. One thread and fixed seeds: the same machine makes the same models.
 """
@@ -50,4 +52,5 @@ def train(data: Path, epochs: int) -> None:
 if __name__ == "__main__":
     tf.config.threading.set_intra_op_parallelism_threads(1)
     for name, epochs in (("digits", 3), ("faces", 120), ("exercises", 8)):
-        train(Path(sys.argv[1]) / f"{name}.train.npz", epochs)
+        if name in (sys.argv[2:] or [name]):
+            train(Path(sys.argv[1]) / f"{name}.train.npz", epochs)
