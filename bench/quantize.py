@@ -21,7 +21,7 @@ from pathlib import Path
 from edgeferry.converter.schemes import Variant, recipe
 from edgeferry.device_profiles import Scheme
 
-_MAKE = """
+MAKE = """
 import sys, keras, numpy as np, tensorflow as tf
 folder, samples = sys.argv[1], int(sys.argv[2])
 keras.utils.set_random_seed(0)
@@ -34,7 +34,7 @@ open(folder + "/float.tflite", "wb").write(tf.lite.TFLiteConverter.from_saved_mo
 np.savez(folder + "/samples.npz", x=np.random.default_rng(0).random((samples, 224, 224, 3), np.float32))
 """
 
-_TENSORFLOW = """
+TENSORFLOW = """
 import sys, numpy as np, tensorflow as tf
 folder = sys.argv[1]
 x = np.load(folder + "/samples.npz")["x"]
@@ -82,9 +82,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        subprocess.run([sys.executable, "-c", _MAKE, name, str(options.samples)], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-c", MAKE, name, str(options.samples)], check=True, capture_output=True)
         ours_command = [sys.executable, "-P", "-m", "edgeferry.converter.quantize", str(job(folder))]
-        theirs_command = [sys.executable, "-c", _TENSORFLOW, name]
+        theirs_command = [sys.executable, "-c", TENSORFLOW, name]
         pairs = [(cost_of(ours_command), cost_of(theirs_command)) for _ in range(options.runs)]
     for what, figure, unit in (("wall time in s", "wall_s", 1.0), ("peak memory in MiB", "peak_bytes", 2.0**20)):
         ours, theirs = ([getattr(cost, figure) / unit for cost in costs] for costs in zip(*pairs, strict=True))
