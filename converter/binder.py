@@ -14,7 +14,6 @@ from edgeferry.converter.embedding import embed
 from edgeferry.converter.errors import ConverterError
 from edgeferry.converter.formats.registry import Format
 from edgeferry.converter.html.page import report_page
-from edgeferry.converter.labels import read_labels
 from edgeferry.converter.layers import compare_layers
 from edgeferry.converter.lock import FORMAT as LOCK_FORMAT
 from edgeferry.converter.lock import LOCK, Lock, locked
@@ -30,6 +29,7 @@ from edgeferry.converter.workshop import Made, Progress
 from edgeferry.device_profiles import DeviceProfile
 from edgeferry.inference.flatbuffer import FlatbufferError
 from edgeferry.inference.metadata import ModelMetadata
+from edgeferry.inference.preprocessing import Preprocessing, as_data
 from edgeferry.wire.codec import encode
 from edgeferry.wire.desired import FORMAT, ROLE_MODEL, ROLE_SELFTEST, ArtifactManifest
 
@@ -58,6 +58,24 @@ class Conversion:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What a model says of itself that nobody can see in it.
+
+    Attributes:
+        labels: Names of the classes, in the order of the output; empty where they are not known.
+        preprocessing: How raw data becomes the input; None where it was not declared.
+    """
+
+    labels: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
+
+    @property
+    def preprocessing_data(self) -> dict[str, Any]:
+        """Return the preprocessing as manifest and metadata hold it."""
+        return {} if self.preprocessing is None else as_data(self.preprocessing)
+
+
+@dataclass(frozen=True, slots=True)
 class _Described:
     """A model that says what it is; the metadata is empty where it could not be put in."""
 
@@ -74,6 +92,8 @@ class Binder:
         conversion: Conversion,
         samples: Samples,
         stages: Stages,
+        *,
+        told: Told,
         folder: Path,
     ) -> None:
         self._request = request
@@ -81,7 +101,7 @@ class Binder:
         self._samples = samples
         self._stages = stages
         self._folder = folder
-        self._labels = read_labels(request.labels) if request.labels else ()
+        self._told = told
         self._looks: dict[str, dict[str, dict[str, Any]]] = {}
 
     def look(self, float_model: Made, stock: Stock, progress: Progress) -> None:
@@ -167,7 +187,8 @@ class Binder:
             outputs=measurement.outputs,
             selftest=selftest_spec(scheme, samples=measurement.selftest_samples, peak=measurement.peak),
             memory_bytes=measurement.memory_bytes,
-            labels=self._labels,
+            labels=self._told.labels,
+            preprocessing=self._told.preprocessing_data,
             evaluation=evaluation_summary(made.candidate),
         )
 
@@ -197,7 +218,8 @@ class Binder:
             scheme=made.variant.stored_as,
             inputs=made.measurement.inputs,
             outputs=made.measurement.outputs,
-            labels=self._labels,
+            labels=self._told.labels,
+            preprocessing=self._told.preprocessing_data,
             evaluation=evaluation_summary(made.candidate),
             calibration_sha256=self._stages.fingerprints.of(calibration).sha256 if calibration else "",
         )
@@ -232,6 +254,7 @@ class Binder:
             "calibration": request.calibration,
             "evaluation": request.evaluation,
             "labels": request.labels,
+            "preprocessing": request.preprocessing,
         }
         return {role: path for role, path in named.items() if path is not None}
 
@@ -243,7 +266,8 @@ class Binder:
             "version": self._conversion.version,
             "max_drop": request.max_drop,
             "objective": request.objective,
-            "labels": list(self._labels),
+            "labels": list(self._told.labels),
+            "preprocessing": self._told.preprocessing_data,
             "source": {"format": source_format.title, **provenance(request.model, fingerprints)},
             "fusion": msgspec.to_builtins(float_model.measurement.fusion),
             "calibration": provenance(request.calibration, fingerprints) if request.calibration else None,

@@ -69,6 +69,9 @@ _FILE = click.Path(path_type=Path)
 @click.option("-o", "--output", type=_FILE, required=True, help="Folder for NAME/VERSION/PROFILE.")
 @click.option("--labels", type=_FILE, help="Text file with the names of the classes, one a line.")
 @click.option(
+    "--preprocessing", type=_FILE, metavar="FILE.yaml", help="How pictures, sound or tables become the model's input."
+)
+@click.option(
     "--keep-rejected", "keeps_rejected", is_flag=True, help="Keep the candidates where none fits, to look into them."
 )
 @click.option("--no-cache", is_flag=True, help="Do all work anew, and keep nothing for the next time.")
@@ -128,6 +131,7 @@ def _request(options: dict[str, Any]) -> "ConversionRequest":
         shapes=dict(_shape(text) for text in options["shapes"]),
         repairs=options["repairs"],
         labels=options["labels"],
+        preprocessing=options["preprocessing"],
         keeps_rejected=options["keeps_rejected"],
         measurements=_measurements(),
     )

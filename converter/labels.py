@@ -37,8 +37,8 @@ def read_labels(path: Path) -> tuple[str, ...]:
     return names
 
 
-def check_labels(path: Path, names: Sequence[str], outputs: Sequence[TensorSpec]) -> None:
-    """Do nothing when the model has one output with as many scores as there are ``names``.
+def check_labels(whose: str, names: Sequence[str], outputs: Sequence[TensorSpec]) -> None:
+    """Do nothing when the model has one output with as many scores as there are ``names``; ``whose`` tells of whom.
 
     Raises:
         RequestError: It has not.
@@ -47,4 +47,7 @@ def check_labels(path: Path, names: Sequence[str], outputs: Sequence[TensorSpec]
     if len(sizes) == 1 and len(names) == max(2, sizes[0]):  # a single score tells two classes apart
         return
     found = ", ".join(f"{output.name}{list(output.shape)}" for output in outputs)
-    raise RequestError(f"--labels {path}: has {len(names)} names, but the model's output is {found}")
+    raise RequestError(
+        f"{whose}: has {len(names)} names, but the model's output is {found}; "
+        "wanted a name for every class, in the order of the output, in --labels"
+    )

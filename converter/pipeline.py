@@ -11,11 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeferry.converter.artifact import check_writable, next_version, write_version
-from edgeferry.converter.binder import Binder, Conversion
-from edgeferry.converter.errors import BudgetError, ConverterError
+from edgeferry.converter.binder import Binder, Conversion, Told
+from edgeferry.converter.errors import BudgetError, ConverterError, RequestError
 from edgeferry.converter.formats.registry import detect
 from edgeferry.converter.labels import check_labels, read_labels
 from edgeferry.converter.preparing.source import prepare
+from edgeferry.converter.preprocessing_file import read_preprocessing
 from edgeferry.converter.rejects import keep_rejected
 from edgeferry.converter.request import ConversionRequest, check_request
 from edgeferry.converter.samples import Samples
@@ -57,19 +58,23 @@ def convert(request: ConversionRequest, progress: Progress, stages: Stages | Non
     check_writable(request.output / request.name)
     source_format = detect(request.model)
     labels = read_labels(request.labels) if request.labels else ()  # a mistake shall be said before minutes of work
+    preprocessing = read_preprocessing(request.preprocessing) if request.preprocessing else None
     stages = stages or Stages()
     try:
         with tempfile.TemporaryDirectory(prefix="edgeferry-convert-") as folder:
             ready = _prepared(request, stages, Path(folder))
-            samples = _load_samples(ready)
+            samples = _load_samples(ready, request)
             workshop = Workshop(ready, samples, Path(folder), progress, stages)
             float_model = workshop.make_float(source_format)
-            if request.labels:
-                check_labels(request.labels, labels, float_model.measurement.outputs)
+            labels = labels or samples.classes
+            if labels:
+                whose = f"--labels {request.labels}" if request.labels else f"the folders of {request.judged_by}"
+                check_labels(whose, labels, float_model.measurement.outputs)
             stock = Stock(ready, workshop, float_model)
             stock.make_plain()
             conversion = _concluded(request, stock)
-            binder = Binder(request, conversion, samples, stages, Path(folder) / "bound")
+            told = Told(labels, preprocessing)
+            binder = Binder(request, conversion, samples, stages, told=told, folder=Path(folder) / "bound")
             binder.look(float_model, stock, progress)
             progress(f"writing {conversion.folder}")
             write_version(conversion.folder, binder.drafts(source_format, stock))
@@ -85,17 +90,32 @@ def _prepared(request: ConversionRequest, stages: Stages, folder: Path) -> Conve
     for source in (request.calibration, request.evaluation):
         if source is not None and source not in ready:
             made = folder / f"samples-{len(ready)}"
-            ready[source] = prepare(stages, source, folder=made, deadline_s=request.deadline_s)
+            ready[source] = prepare(
+                stages,
+                source,
+                preprocessing=request.preprocessing,
+                classes=request.labels,
+                folder=made,
+                deadline_s=request.deadline_s,
+            )
     calibration, evaluation = (
         None if source is None else ready[source] for source in (request.calibration, request.evaluation)
     )
     return replace(request, calibration=calibration, evaluation=evaluation)
 
 
-def _load_samples(request: ConversionRequest) -> Samples:
-    if request.calibration is not None:
-        Samples.load(request.calibration)  # what is wrong with it shall be said before minutes of work
-    return Samples.load(request.judged_by)
+def _load_samples(request: ConversionRequest, given: ConversionRequest) -> Samples:
+    """Return the samples by which candidates are judged; what is wrong shall be said before minutes of work."""
+    judged_by = Samples.load(request.judged_by)
+    if request.calibration is not None and request.calibration != request.judged_by:
+        calibration = Samples.load(request.calibration)
+        odd = set(calibration.classes) ^ set(judged_by.classes)
+        if calibration.classes and judged_by.classes and odd:
+            raise RequestError(
+                f"{given.calibration} and {given.evaluation} have folders for different classes: only one has "
+                f"{min(odd)!r}; name all classes, in the order of the model's output, in --labels"
+            )
+    return judged_by
 
 
 def _concluded(request: ConversionRequest, stock: Stock) -> Conversion:

@@ -44,6 +44,7 @@ class ConversionRequest:
         keeps_rejected: Whether the candidates of a profile that none of them fits are kept, to look into.
         repairs: Whether a scheme that loses too much is repaired before one that comes later is taken.
         labels: File with the names of the classes, one a line.
+        preprocessing: File that declares how raw data becomes the model's input.
     """
 
     model: Path
@@ -66,6 +67,7 @@ class ConversionRequest:
     keeps_rejected: bool = False
     repairs: bool = True
     labels: Path | None = None
+    preprocessing: Path | None = None
 
     @property
     def judged_by(self) -> Path:

@@ -152,23 +152,27 @@ class Stored:
 
 
 class Computed:
-    """Rows that are made of others when they are wanted."""
+    """Rows that are made of others when they are wanted.
+
+    Attributes:
+        source: What they are made of.
+    """
 
     def __init__(
         self, rows: Rows, compute: Callable[[NDArray[Any]], NDArray[Any]], shape: tuple[int, ...], dtype: np.dtype[Any]
     ) -> None:
-        self._rows = rows
+        self.source = rows
         self._compute = compute
         self.shape = shape
         self.dtype = dtype
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        return len(self._rows)
+        return len(self.source)
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
         """Return some samples."""
-        return self._compute(self._rows[rows])
+        return self._compute(self.source[rows])
 
 
 def blocks(rows: Rows) -> Iterator[tuple[int, NDArray[Any]]]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgeferry.converter.errors import RequestError, SamplesError
 from edgeferry.converter.rows import Place, npy_place
 
-__all__ = ["CONTENTS", "ArrayWriter", "Contents", "folder_places", "read_contents", "write_contents"]
+__all__ = ["CONTENTS", "ArrayWriter", "Contents", "folder_places", "holds_arrays", "read_contents", "write_contents"]
 
 CONTENTS = "samples.json"
 _MAX_CONTENTS_BYTES = 1024 * 1024
@@ -26,9 +26,13 @@ class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         arrays: Names of files by names of arrays.
+        classes: Names of the classes that ``y`` counts, where they are known.
+        preprocessing: What is still to be done to ``x`` when it is read, in the words of `inference.preprocessing`.
     """
 
     arrays: dict[str, str]
+    classes: tuple[str, ...] = ()
+    preprocessing: dict[str, Any] = {}
 
 
 def folder_places(folder: Path) -> dict[str, Place]:
@@ -48,6 +52,11 @@ def folder_places(folder: Path) -> dict[str, Place]:
     return {file.stem: npy_place(file) for file in files}
 
 
+def holds_arrays(folder: Path) -> bool:
+    """Return whether there are arrays in ``folder``."""
+    return (folder / CONTENTS).is_file() or any(not path.name.startswith(".") for path in folder.glob("*.npy"))
+
+
 def read_contents(folder: Path) -> Contents | None:
     """Return what stands in a prepared folder; None where ``folder`` is none.
 
@@ -57,7 +66,7 @@ def read_contents(folder: Path) -> Contents | None:
     try:
         with (folder / CONTENTS).open("rb") as file:
             contents = msgspec.json.decode(file.read(_MAX_CONTENTS_BYTES), type=Contents)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         raise SamplesError(f"{folder / CONTENTS}: cannot be read: {err}; prepare the samples anew") from err

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from edgeferry.converter.errors import RequestError, SamplesError
 from edgeferry.converter.rows import REMEDY, Computed, Place, Rows, Stored, blocks, npy_place, npz_places
-from edgeferry.converter.sample_folder import folder_places
+from edgeferry.converter.sample_folder import Contents, folder_places, read_contents
+from edgeferry.inference.preprocessing import PreprocessingError, parse_preprocessing
 from edgeferry.inference.quantization import DTYPES, is_quantized, quantize
 from edgeferry.wire.desired import TensorSpec
 
@@ -37,11 +38,13 @@ class Samples:
         arrays: By name; numbers, the first axis counts the samples.
         labels: Of each sample: a class (0 or more), a map of classes, or real numbers; None where there is no ``y``.
             Maps are memory-mapped.
+        classes: Names of the classes that labels count, where the source tells them.
     """
 
     path: Path
     arrays: Mapping[str, Rows]
     labels: NDArray[Any] | None
+    classes: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -78,7 +81,9 @@ class Samples:
         for name, array in arrays.items():
             _check_numbers(path, name, array)
         _check_counts(path, {**arrays, **({_LABELS: labels} if labels is not None else {})})
-        return cls(path, arrays, None if labels is None else _labels(path, labels))
+        contents = read_contents(path) or Contents({})
+        inputs = {name: _finished(path, rows, contents) for name, rows in arrays.items()}
+        return cls(path, inputs, None if labels is None else _labels(path, labels), contents.classes)
 
     def bind(self, inputs: Sequence[TensorSpec]) -> dict[str, Rows]:
         """Return the samples as the model's inputs: by input name, in its datatype, without the batch of 1.
@@ -212,6 +217,18 @@ def _stored(place: Place) -> Stored:
         raise RequestError(f"{place.path}: {err.strerror}") from err
 
 
+def _finished(path: Path, rows: Rows, contents: Contents) -> Rows:
+    """Return the values of what was recorded, which are computed when they are read."""
+    if not contents.preprocessing:
+        return rows
+    try:
+        finish = parse_preprocessing(contents.preprocessing).finished
+    except PreprocessingError as err:
+        raise SamplesError(f"{path}: {err}") from err
+    made = finish(rows[0:0])
+    return Computed(rows, finish, (len(rows), *made.shape[1:]), made.dtype)
+
+
 def _check_numbers(path: Path, name: str, array: Rows) -> None:
     if array.dtype.kind not in "fiub":
         raise SamplesError(f"{path}: array {name!r} holds {array.dtype}; wanted integers or floats")
@@ -220,7 +237,9 @@ def _check_numbers(path: Path, name: str, array: Rows) -> None:
 
 
 def _check_values(path: Path, name: str, rows: Rows) -> None:
-    """Do nothing when all numbers are finite, and the bytes are those that were written."""
+    """Do nothing when all numbers that were recorded are finite, and the bytes are those that were written."""
+    while isinstance(rows, Computed):
+        rows = rows.source
     place = rows.place if isinstance(rows, Stored) else None
     crc32 = zlib.crc32(rows.read(place.start, place.offset - place.start)) if isinstance(rows, Stored) and place else 0
     bad, first_bad = 0, 0

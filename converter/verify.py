@@ -22,7 +22,7 @@ __all__ = ["ChangedTool", "StepCheck", "Verification", "artifacts_in", "verify"]
 
 _MODEL = "model.tflite"
 _OURS = re.compile(r"edgeferry\.converter(\.[a-z_]+)+")  # a lock names what is run: code of ours alone
-_OPTIONS = ("model", "calibration", "evaluation")
+_OPTIONS = ("model", "calibration", "evaluation", "preprocessing", "labels")
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class ModelMetadata(Message, frozen=True):
         inputs: What it takes, with scale and zero point where it is quantized.
         outputs: What it gives.
         labels: Names of the classes, in the order of the output, where they are known.
-        preprocessing: How raw data becomes the input; see docs/converter.md.
+        preprocessing: How raw data becomes the input; see docs/samples.md.
         evaluation: Metric, score of the float model and of this one, number of samples.
         calibration_sha256: Of the samples from which its ranges were learned; empty where there were none.
     """

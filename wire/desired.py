@@ -157,7 +157,7 @@ class ArtifactManifest(Message, frozen=True):
     Attributes:
         memory_bytes: Peak memory of loading and running it, measured by the converter; 0 when it is unknown.
         labels: Names of the classes, in the order of the output, where the model has any.
-        preprocessing: How raw data becomes the input; see docs/converter.md.
+        preprocessing: How raw data becomes the input; see docs/samples.md.
         evaluation: What the converter measured; for people and for `status`, never for decisions on a device.
     """
 

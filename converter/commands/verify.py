@@ -24,6 +24,8 @@ _PATH = click.Path(path_type=Path)
 @click.option("--model", type=_PATH, help="The source model; by default where it was.")
 @click.option("--calibration", type=_PATH, help="The calibration samples; by default where they were.")
 @click.option("--evaluation", type=_PATH, help="The evaluation samples; by default where they were.")
+@click.option("--preprocessing", type=_PATH, help="The preprocessing file; by default where it was.")
+@click.option("--labels", type=_PATH, help="The file with the names of the classes; by default where it was.")
 @click.option(
     "--timeout",
     "timeout_s",

@@ -1,6 +1,6 @@
 """The child process that makes a folder of arrays of one source of samples.
 
-Job: ``source``. It leaves the folder ``samples``.
+Job: ``source``, and the files ``preprocessing`` and ``classes``, or null. It leaves the folder ``samples``.
 """
 
 from collections.abc import Mapping
@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeferry.converter.child import child_main
+from edgeferry.converter.labels import read_labels
+from edgeferry.converter.preparing.gathering import gather
 from edgeferry.converter.preparing.packed import unpack
-from edgeferry.converter.preparing.source import PREPARED
+from edgeferry.converter.preparing.source import PREPARED, are_arrays
+from edgeferry.converter.preprocessing_file import read_preprocessing
 
 
 def main() -> None:
@@ -20,7 +23,13 @@ def main() -> None:
 def _prepare(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     made = folder / PREPARED
     made.mkdir()
-    unpack(Path(job["source"]), made, folder)
+    source = Path(job["source"])
+    if are_arrays(source):
+        unpack(source, made, folder)
+    else:
+        declared = read_preprocessing(Path(job["preprocessing"]))
+        classes = read_labels(Path(job["classes"])) if job["classes"] else ()
+        gather(source, declared, classes, made, folder)
     return {}
 
 

@@ -2,15 +2,25 @@
 
 from pathlib import Path
 
+from edgeferry.converter.errors import RequestError
+from edgeferry.converter.sample_folder import holds_arrays
 from edgeferry.converter.samples import is_in_place
 from edgeferry.converter.stages import Stages
 
-__all__ = ["PREPARED", "prepare"]
+__all__ = ["PREPARED", "are_arrays", "prepare"]
 
 PREPARED = "samples"
 
 
-def prepare(stages: Stages, source: Path, *, folder: Path, deadline_s: float) -> Path:
+def prepare(
+    stages: Stages,
+    source: Path,
+    *,
+    folder: Path,
+    deadline_s: float,
+    preprocessing: Path | None = None,
+    classes: Path | None = None,
+) -> Path:
     """Return where the samples of ``source`` can be read as `Samples`.
 
     Args:
@@ -18,18 +28,34 @@ def prepare(stages: Stages, source: Path, *, folder: Path, deadline_s: float) ->
         source: What the user gave.
         folder: For what is made of it.
         deadline_s: How long that may take.
+        preprocessing: File that declares how what is no array becomes an input.
+        classes: File with the names of classes, in the order of the model's output.
 
     Raises:
         ConverterError: It cannot be read, or holds no samples.
     """
-    if is_in_place(source):
-        return source
+    job: dict[str, object] = {"source": source, "preprocessing": None, "classes": None}
+    if are_arrays(source):
+        if is_in_place(source):
+            return source
+    elif preprocessing is None:
+        raise RequestError(
+            f"{source}: is a folder without .npy files; where it holds pictures, sound or tables, "
+            "say with --preprocessing FILE.yaml how they become inputs"
+        )
+    else:
+        job |= {"preprocessing": preprocessing, "classes": classes}
     stages.run(
         "edgeferry.converter.preparing",
-        {"source": source},
+        job,
         folder=folder,
         what=f"preparing {source.name}",
         outputs=[PREPARED],
         deadline_s=deadline_s,
     )
     return folder / PREPARED
+
+
+def are_arrays(source: Path) -> bool:
+    """Return whether ``source`` is, or shall be, a file or folder of arrays."""
+    return holds_arrays(source) if source.is_dir() else True

@@ -39,7 +39,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
 
 @pytest.mark.parametrize(("names", "shape"), [(10, (1, 10)), (2, (1, 1)), (2, (1,)), (2, (1, 2)), (2, ())])
 def test_there_are_as_many_names_as_scores(tmp_path, names, shape):
-    check_labels(tmp_path, ["cat"] * names, [TensorSpec("scores", "FP32", shape)])
+    check_labels("--labels names.txt", ["cat"] * names, [TensorSpec("scores", "FP32", shape)])
 
 
 @pytest.mark.parametrize("outputs", [(), (9,), (10, 10)])
@@ -47,4 +47,4 @@ def test_another_number_of_names_is_refused(tmp_path, outputs):
     specs = [TensorSpec(f"out{index}", "FP32", (1, size)) for index, size in enumerate(outputs)]
 
     with pytest.raises(RequestError, match="has 10 names, but the model's output is"):
-        check_labels(tmp_path, ["cat"] * 10, specs)
+        check_labels("--labels names.txt", ["cat"] * 10, specs)
