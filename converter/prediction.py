@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from edgeferry.converter.arrays import read_arrays, write_arrays
 from edgeferry.converter.child import child_main, report_step, run_child
-from edgeferry.converter.errors import ConverterError
+from edgeferry.converter.culprit import explained_crash
+from edgeferry.converter.errors import ConverterError, CrashError
 from edgeferry.converter.formats.registry import FormatName, detect
 from edgeferry.converter.inspection.artifact_folder import find_artifact, read_artifact
 from edgeferry.converter.prediction_inputs import Inputs, bind, read_arrays_file
@@ -70,10 +71,13 @@ def predict(path: Path, inputs: Path, *, deadline_s: float, signature: str | Non
     known = detect(model)
     with tempfile.TemporaryDirectory(prefix="edgeferry-predict-") as scratch:
         job = {"model": str(model), "format": known.name, "signature": signature, "input": str(inputs)}
-        what = f"running {model.name}"
-        result = run_child(
-            "edgeferry.converter.prediction", job, folder=Path(scratch), what=what, deadline_s=deadline_s
-        )
+        module, what = "edgeferry.converter.prediction", f"running {model.name}"
+        try:
+            result = run_child(module, job, folder=Path(scratch), what=what, deadline_s=deadline_s)
+        except CrashError as err:
+            if known.name is not FormatName.SAVED_MODEL:
+                raise
+            raise explained_crash(err, module, job, Path(scratch) / "crashed") from err
         outputs = {name: np.array(array) for name, array in read_arrays(Path(scratch) / "outputs").items()}
     return Prediction(
         samples=result["samples"],

@@ -240,3 +240,19 @@ def test_several_inputs_and_outputs_go_by_name(sources, tmp_path, run_predict):
     }
     assert refused.exit_code == 2
     assert "holds one array, the model's outputs are kind, amount; name a .npz file" in refused.stderr
+
+
+@pytest.mark.acceptance
+@pytest.mark.tensorflow
+@pytest.mark.xdist_group("tensorflow")
+@pytest.mark.timeout(300)
+def test_a_saved_model_that_makes_tensorflow_abort_is_told_with_the_operation_that_did_it(
+    sources, tmp_path, run_predict
+):
+    np.save(tmp_path / "x.npy", np.ones((1, 2), np.float32))
+
+    result = run_predict(sources.folder / "aborting", "--input", tmp_path / "x.npy")
+
+    assert result.exit_code == 1
+    assert "crashed with SIGABRT while running aborting, computing Abort (in 'emergency'): " in result.stderr
+    assert "[CHILD_CRASHED]" in result.stderr
