@@ -17,6 +17,7 @@ from edgeferry.agent.bridge import Bridge
 from edgeferry.agent.clock import now_ms
 from edgeferry.agent.config import AgentConfig
 from edgeferry.agent.connection import Connection, ConnectionSettings
+from edgeferry.agent.control_groups import ControlGroups, limits_of
 from edgeferry.agent.events import Happened
 from edgeferry.agent.fetching import Fetcher
 from edgeferry.agent.following import Follower
@@ -77,6 +78,7 @@ class _Agent:
         self._inbox = Inbox()
         self._local: deque[object] = deque()
         self._log_lines = keep_log_lines()
+        self._groups = ControlGroups.delegated()
         self._topics = Topics(config.topic_root)
         self._store = store
         self._spool = Spool(config.state_dir / "spool", Disk())
@@ -107,6 +109,7 @@ class _Agent:
                 tls_key=config.tls_key,
                 token_file=config.serving_token_file,
             ),
+            on_process=partial(self._groups.confine, "serving"),
         )
         self._pipelines = PipelineKeeper(config.file, self._socket) if config.pipelines else None
 
@@ -117,6 +120,7 @@ class _Agent:
         for address in filter(None, (self._config.http, self._config.grpc)):
             check_free(address)
         self._spool.open()
+        self._groups.prepare(limits_of(self._config.profile))
         state = self._load_state()
         self._sampler = self._make_sampler()
         self._follower, resolved = self._make_follower()
@@ -174,7 +178,8 @@ class _Agent:
         return follower, trusters[0].remembered()
 
     def _make_runner(self, state: AgentState) -> Runner:
-        self._hands = ModelHands(ServingClient(self._socket, SERVING_TIMEOUT_S), self._config.profile)
+        on_trial = partial(self._groups.confine, "trial")
+        self._hands = ModelHands(ServingClient(self._socket, SERVING_TIMEOUT_S), self._config.profile, on_trial)
         gatherer = Gatherer(
             self._store,
             self._fetcher,
@@ -192,7 +197,7 @@ class _Agent:
             collect=lambda: self._runner.request_collection(),  # noqa: PLW0108 - the runner is made after this
         )
         deploy = self._lanes["deploy"].submit
-        self._bench = Bench(self._store.blob_path, self._config.profile, deploy, lambda: self._runner.state)
+        self._bench = Bench(self._store.blob_path, self._config.profile, deploy, lambda: self._runner.state, on_trial)
         subjects = Subjects(self._info, self._report, self._spool, self._log_lines, self._bench)
         self._parts = Parts(
             inbox=self._inbox,

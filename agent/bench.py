@@ -35,6 +35,7 @@ class Bench:
         profile: Of the device: threads and limits.
         submit: Has a job done in a worker.
         state: Returns what is installed.
+        on_trial: Takes the id of each trial process.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class Bench:
         profile: DeviceProfile,
         submit: Callable[[Callable[[], None]], None],
         state: Callable[[], AgentState],
+        on_trial: Callable[[int], None] | None = None,
     ) -> None:
         self._blob_path = blob_path
         self._profile = profile
         self._submit = submit
         self._state = state
+        self._on_trial = on_trial
         self._turn = threading.Semaphore(1)
         self._cancel = threading.Event()
 
@@ -92,6 +95,7 @@ class Bench:
                 max_runs=MAX_RUNS,
                 runs_s=asked.seconds,
                 cancel=self._cancel,
+                on_started=self._on_trial,
             )
         except TrialCancelledError:
             return Problem(Code.CANCELLED, Reason.TRIAL_CRASHED, "the agent is ending")

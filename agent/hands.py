@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from edgeferry.agent.performer import LoadRefusedError, ServingLostError
@@ -20,9 +21,19 @@ _REFUSED = {Code.FAILED_PRECONDITION, Code.INVALID_ARGUMENT, Code.NOT_FOUND}  # 
 class ModelHands:
     """Tries, loads and unloads models within the limits of the device's profile; called in worker threads."""
 
-    def __init__(self, client: ServingClient, profile: DeviceProfile) -> None:
+    def __init__(
+        self, client: ServingClient, profile: DeviceProfile, on_trial: Callable[[int], None] | None = None
+    ) -> None:
+        """Begin with nothing loaded.
+
+        Args:
+            client: Of the serving process.
+            profile: Of the device.
+            on_trial: Takes the id of each trial process.
+        """
         self._client = client
         self._profile = profile
+        self._on_trial = on_trial
         self._cancel = threading.Event()
 
     def try_model(self, model: Path, manifest: Path, selftest: Path) -> Problem | None:
@@ -38,6 +49,7 @@ class ModelHands:
                 timeout_s=limits.timeout_s,
                 memory_limit_bytes=limits.memory_limit_bytes,
                 cancel=self._cancel,
+                on_started=self._on_trial,
             )
         except TrialCancelledError as err:
             return Problem(code=Code.CANCELLED, reason=Reason.TRIAL_CRASHED, detail=str(err))

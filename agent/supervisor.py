@@ -51,6 +51,7 @@ class Supervisor:
         emit: Takes the events, in the supervisor's own thread.
         limits: What else the process may take before it counts as hung.
         options: What else the process is told.
+        on_process: Takes the id of each process that is started.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Supervisor:
         emit: Callable[[SupervisorEvent], None],
         limits: WatchLimits | None = None,
         options: ServingOptions | None = None,
+        on_process: Callable[[int], None] | None = None,
     ) -> None:
         self._socket_path = socket_path
         self._blackbox = runtime_dir / "blackbox"
@@ -77,6 +79,7 @@ class Supervisor:
         )
         self._limits = dataclasses.replace(limits or WatchLimits(), memory_bytes=memory_limit_bytes)
         self._emit = emit
+        self._on_process = on_process
         self._stopping = threading.Event()
         self._hurry = threading.Event()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -161,6 +164,9 @@ class Supervisor:
 
     def _start_process(self) -> subprocess.Popen[bytes]:
         self._blackbox.unlink(missing_ok=True)
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self._options.command(), stdin=subprocess.DEVNULL, env=child_environment(), process_group=0
         )
+        if self._on_process:
+            self._on_process(process.pid)
+        return process

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -54,6 +55,7 @@ def run_trial(
     max_runs: int = TRIAL_RUNS,
     runs_s: float = TRIAL_RUNS_S,
     cancel: threading.Event | None = None,
+    on_started: Callable[[int], None] | None = None,
 ) -> TrialReport:
     """Return how the candidate did. Blocks; call it in a worker thread, which must live until it returns.
 
@@ -67,6 +69,7 @@ def run_trial(
         max_runs: After the self-test, at most, to take the time of one.
         runs_s: How long they may take together.
         cancel: Set from another thread, it ends the trial.
+        on_started: Takes the process's id as soon as there is one.
 
     Raises:
         TrialCancelledError: ``cancel`` was set.
@@ -92,6 +95,8 @@ def run_trial(
     )
     trial = _Trial(process)
     try:
+        if on_started:
+            on_started(process.pid)
         verdict = _watch(trial, time.monotonic() + timeout_s, memory_limit_bytes, cancel)
     finally:
         _end(process)

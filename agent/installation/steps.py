@@ -7,9 +7,11 @@ import fcntl
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from edgeferry.agent.errors import AgentError, ConfigError
 from edgeferry.agent.fsops import Disk, explained
@@ -18,6 +20,7 @@ __all__ = ["InstallationError", "folder", "held", "must", "published", "run", "s
 
 _COMMAND_TIMEOUT_S = 900.0  # a slow card takes minutes to unpack numpy
 _LAST_LINES = 5
+_LOCK_POLL_S = 0.2
 
 
 class InstallationError(AgentError):
@@ -83,16 +86,27 @@ def published(path: Path, data: bytes, mode: int = 0o644) -> bool:
 
 
 @contextmanager
-def held(lock: Path) -> Iterator[None]:
-    """Keep a second installation away during the block.
+def held(lock: Path, *, patience_s: float = 300.0) -> Iterator[None]:
+    """Keep a second installation away during the block; wait for one that is at work, as after a lost connection.
 
     Raises:
-        ConfigError: One is at work.
+        ConfigError: One was at work for all of ``patience_s``.
     """
     folder(lock.parent, 0o755)
     with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as err:
-            raise ConfigError("another installation is at work on this device; wait until it has ended") from err
+        deadline_s = time.monotonic() + patience_s
+        if not _taken(file):
+            say("another installation is at work on this device; waiting for it to end")
+        while not _taken(file):
+            if time.monotonic() >= deadline_s:
+                raise ConfigError("another installation is at work on this device; wait until it has ended")
+            time.sleep(_LOCK_POLL_S)
         yield
+
+
+def _taken(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -24,7 +24,7 @@ TRIAL_RUNS = 20
 TRIAL_RUNS_S = 2.0
 
 _OPTIONAL = ("socket", "http", "blackbox", "grpc", "models", "tls_certificate", "tls_key", "token_file")
-_INHERITED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ")
+_INHERITED = ("HOME", "JOURNAL_STREAM", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ")
 
 
 def child_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:

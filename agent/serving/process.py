@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edgeferry.agent.blackbox import Blackbox
+from edgeferry.agent.logs import log_to_stderr
 from edgeferry.agent.serving.command import ServingOptions
 from edgeferry.agent.serving.connection import Limits
 from edgeferry.agent.serving.errors import RequestError
@@ -120,7 +121,7 @@ def run(arguments: list[str]) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code."""
     options = ServingOptions.parse(arguments)
     die_with_parent(options.parent_pid)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr(pattern="%(levelname)s %(name)s: %(message)s")
     with _stop_signals() as stop_signals:
         try:
             serving = start_serving(options)

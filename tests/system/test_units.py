@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeferry.agent.control_groups import CONTROLLERS
 from edgeferry.agent.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -57,3 +58,28 @@ def test_the_agent_may_ask_whether_the_clock_is_synchronised() -> None:
 
     assert "ProtectClock=yes" not in unit
     assert "SystemCallFilter=adjtimex clock_adjtime" in unit
+
+
+def test_models_get_groups_of_their_own_and_the_agent_may_limit_them() -> None:
+    service = _Unit(ROOT / "systemd" / "edgeferry-agent.service")["Service"]
+
+    assert set(service["Delegate"].split()) == set(CONTROLLERS)
+    assert "ProtectControlGroups" not in service
+    assert int(service["OOMScoreAdjust"]) < 0
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "systemd" / "examples").glob("*.conf")), ids=lambda path: path.stem)
+def test_a_drop_in_changes_what_the_unit_has(path: Path) -> None:
+    """A setting that is spelt wrongly would be ignored without a word."""
+    known = {
+        "PrivateDevices",
+        "DevicePolicy",
+        "DeviceAllow",
+        "SupplementaryGroups",
+        "ReadWritePaths",
+        "RequiresMountsFor",
+    }
+    sections = _Unit(path)
+
+    assert {key for name in sections.sections() for key in sections[name]} <= known
+    assert set(sections.sections()) <= {"Unit", "Service"}

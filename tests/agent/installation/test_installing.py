@@ -2,6 +2,7 @@
 
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -193,11 +194,22 @@ def test_an_environment_that_is_not_complete_is_never_run(machine: Machine, toke
     assert machine.restarts == 0
 
 
-def test_two_installations_at_once_are_refused(machine: Machine, token: Token) -> None:
+def test_a_second_installation_waits_for_the_first(machine: Machine, token: Token) -> None:
     environment = machine.environment("1")
+    with held(machine.places.lock):
+        second = threading.Thread(target=put, args=(machine, environment, token()))
+        second.start()
+        assert machine.running == ""
 
-    with held(machine.places.lock), pytest.raises(ConfigError, match="another installation is at work"):
-        put(machine, environment, token())
+    second.join(30)
+
+    assert machine.running == "1"
+
+
+def test_it_does_not_wait_for_ever(machine: Machine) -> None:
+    with held(machine.places.lock), pytest.raises(ConfigError, match="another installation is at work"):  # noqa: SIM117
+        with held(machine.places.lock, patience_s=0):
+            pass
 
 
 def test_interrupted_before_the_restart_the_new_one_is_started_and_the_old_one_still_known(
