@@ -54,7 +54,7 @@ logger = logging.getLogger(__name__)
 SERVING_TIMEOUT_S = 60.0  # to load a model
 STATS_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 5.0
-CAPABILITIES = ("blocks/1", "infer/oip-v2", "get/events_after", "logs.tail", "bench")
+CAPABILITIES = ("blocks/1", "infer/oip-v2", "get/events_after", "logs.tail", "bench", "labels")
 
 
 def run_agent(config: AgentConfig) -> None:
@@ -274,11 +274,10 @@ class _Agent:
 
     def _sample(self) -> None:
         if not self._lanes["telemetry"].is_busy():
-            stable = {name: r.active.version for name, r in self._runner.state.models.items() if r.active}
-            self._lanes["telemetry"].submit(partial(self._read_telemetry, stable))
+            self._lanes["telemetry"].submit(partial(self._read_telemetry, self._runner.state.served()))
 
-    def _read_telemetry(self, stable: dict[str, int]) -> Sampled:
-        return Sampled(self._sampler.read(stable))
+    def _read_telemetry(self, served: dict[str, dict[str, int]]) -> Sampled:
+        return Sampled(self._sampler.read(served))
 
     def _is_healthy(self) -> bool:
         lanes_live = all(lane.is_alive for lane in self._lanes.values())

@@ -6,14 +6,14 @@ second trial beside it.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from edgeferry.agent.state import AgentState, Installed, ModelRecord
+from edgeferry.agent.state import AgentState, Installed
 from edgeferry.agent.trial import TrialCancelledError, run_trial
 from edgeferry.device_profiles import DeviceProfile
 from edgeferry.wire.bench import BenchParameters, BenchReport
@@ -65,10 +65,12 @@ class Bench:
             asked = msgspec.convert(parameters, BenchParameters)
         except msgspec.ValidationError as err:
             return Problem(Code.INVALID_ARGUMENT, Reason.BAD_REQUEST, f"bench: {err}")
-        record = self._state().models.get(asked.model)
-        installed = _installed(record, asked.version) if record else None
+        state = self._state()
+        there, stable = _installed(state, asked.model), state.models.get(asked.model)
+        chosen = there if asked.version else [stable.active] if stable else []
+        installed = next((one for one in chosen if one and asked.version in {0, one.version}), None)
         if installed is None:
-            return Problem(Code.NOT_FOUND, Reason.UNKNOWN_MODEL, _missing(asked, record))
+            return Problem(Code.NOT_FOUND, Reason.UNKNOWN_MODEL, _missing(asked, there))
         if not self._turn.acquire(blocking=False):
             return Problem(Code.RESOURCE_EXHAUSTED, Reason.BUSY, "another bench is under way; ask again when it ended")
         self._submit(partial(self._job, asked, installed, reply))
@@ -116,14 +118,13 @@ class Bench:
         )
 
 
-def _installed(record: ModelRecord, version: int) -> Installed | None:
-    if not version:
-        return record.active
-    return next((one for one in (record.active, record.previous) if one and one.version == version), None)
+def _installed(state: AgentState, model: str) -> list[Installed]:
+    """Return what is installed of a model: what answers first, then what other labels name, then what was before."""
+    records = state.slots(model).values()
+    return [one for one in (*(record.active for record in records), *(record.previous for record in records)) if one]
 
 
-def _missing(asked: BenchParameters, record: ModelRecord | None) -> str:
-    known = [record.active, record.previous] if record else []
-    versions = ", ".join(str(one.version) for one in known if one) or "none"
+def _missing(asked: BenchParameters, there: Sequence[Installed]) -> str:
+    versions = ", ".join(str(version) for version in dict.fromkeys(one.version for one in there)) or "none"
     wanted = f"version {asked.version}" if asked.version else "an active version"
     return f"{asked.model}: wanted {wanted}, on this device are {versions}; push it first"

@@ -34,7 +34,14 @@ class Inference(Protocol):
     """The serving process, as `ServingClient` speaks to it."""
 
     def infer(
-        self, model: str, version: str, body: bytes | memoryview, header_bytes: int | None, timeout_s: float
+        self,
+        model: str,
+        version: str,
+        body: bytes | memoryview,
+        header_bytes: int | None,
+        timeout_s: float,
+        *,
+        routing_key: str = "",
     ) -> tuple[int, bytes, int | None]:
         """Return HTTP status, body, and the JSON header's length in it (None when all of it is JSON).
 
@@ -165,7 +172,12 @@ class Bridge:
             return
         try:
             status, answer, answer_header = self._inference.infer(
-                topic.name, topic.version, body, header_bytes, min(left_s, DEFAULT_TIMEOUT_S)
+                topic.name,
+                topic.version,
+                body,
+                header_bytes,
+                min(left_s, DEFAULT_TIMEOUT_S),
+                routing_key=message.routing_key,
             )
         except ServingError as err:
             self._answer_problem(address, err.code, err.reason, err.detail)

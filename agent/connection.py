@@ -341,6 +341,7 @@ class _Attempt:
                 correlation=getattr(properties, "CorrelationData", b""),
                 deadline_ms=int((time.time() + expiry_s) * 1000) if expiry_s else 0,
                 retained=message.retain,
+                routing_key=_user_property(properties, "routing_key"),
             )
         )
 
@@ -353,6 +354,10 @@ class _Attempt:
         self, _client: mqtt.Client, _userdata: object, _mid: int, codes: list[ReasonCode], _properties: object
     ) -> None:
         self._owner._subscribed(codes)  # noqa: SLF001
+
+
+def _user_property(properties: Properties | None, name: str) -> str:
+    return next((value for key, value in getattr(properties, "UserProperty", ()) if key == name), "")
 
 
 def _send_at_once(_client: mqtt.Client, _userdata: object, opened: object) -> None:

@@ -1,4 +1,7 @@
-"""What the lifecycle of models wants done: its output. The runner does it."""
+"""What the lifecycle of models wants done: its output. The runner does it.
+
+A slot is where a version serves: a label of a model, see `state.slot_of`.
+"""
 
 from dataclasses import dataclass
 
@@ -39,7 +42,7 @@ class Try:
     """Run the self-test in a process of its own; answered by TrialPassed or Failed."""
 
     deployment: str
-    model: str
+    slot: str
     target: Installed
 
 
@@ -48,7 +51,7 @@ class Activate:
     """Have the serving process load the version and answer with it; answered by Activated or Failed."""
 
     deployment: str
-    model: str
+    slot: str
     target: Installed
 
 
@@ -57,7 +60,7 @@ class Restore:
     """Have the serving process answer with the version before; answered by Restored, or tried for ever."""
 
     deployment: str
-    model: str
+    slot: str
     target: Installed | None
 
 
@@ -72,15 +75,15 @@ class Cancel:
 class Load:
     """Have the serving process load what is active; nobody waits for the answer."""
 
-    model: str
+    slot: str
     target: Installed
 
 
 @dataclass(frozen=True, slots=True)
 class Unload:
-    """Have the serving process forget a model; nobody waits for the answer."""
+    """Have the serving process empty a slot; nobody waits for the answer."""
 
-    model: str
+    slot: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from edgeferry.agent.state import Installed
 from edgeferry.wire.desired import ModelWish
-from edgeferry.wire.messages import EventKind, Problem
+from edgeferry.wire.messages import EventKind, Problem, Swap
 
 __all__ = [
     "Activated",
@@ -41,11 +41,11 @@ class Booted:
 
 @dataclass(frozen=True, slots=True)
 class Wished:
-    """Verified metadata says what to run. Models that it does not name are no longer wished.
+    """Verified metadata says what to run. Slots that it does not name are no longer wished.
 
     Attributes:
-        targets: What can be fulfilled, by model.
-        refusals: What cannot: the wanted version and why, by model.
+        targets: What can be fulfilled, by slot.
+        refusals: What cannot: the wanted version and why, by slot.
     """
 
     targets: dict[str, Target]
@@ -75,9 +75,16 @@ class TrialPassed:
 
 @dataclass(frozen=True, slots=True)
 class Activated:
-    """The serving process answers with the new version."""
+    """The serving process answers with the new version.
+
+    Attributes:
+        swap: How it took over from the version before; None where there was none.
+        gap_ms: For how long neither answered.
+    """
 
     deployment: str
+    swap: Swap | None = None
+    gap_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,22 +112,24 @@ class Faulted:
     """A model is suspected of having harmed the serving process, or fails its users.
 
     Attributes:
-        version: Of that model; 0 when it is not known, and then the active one is meant.
+        version: Of that model; 0 when it is not known, and then the stable one is meant.
         proven: True when it cannot have been anything else (a segmentation fault in its invocation, say); a watched
             model is then rolled back at once. Otherwise it takes ``MAX_CRASHES`` of them.
+        slot: Where the version serves that fails its users; empty where only model and version are known.
     """
 
     model: str
     problem: Problem
     proven: bool
     version: int = 0
+    slot: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class NotServed:
     """What is active could not be loaded again after a start: its blobs are damaged, or were refused."""
 
-    model: str
+    slot: str
     deployment: str
     problem: Problem
 

@@ -195,7 +195,7 @@ class Follower:
 def wished_by(resolved: Resolved) -> Wished:
     """Return what verified metadata wishes, bound to the blobs that fulfil it."""
     targets = {
-        model: Target(wish, installed_by(wish, resolved.manifests[model])) for model, wish in resolved.wishes.items()
+        slot: Target(wish, installed_by(wish, resolved.manifests[slot])) for slot, wish in resolved.wishes.items()
     }
     return Wished(targets, dict(resolved.refusals))
 
@@ -209,4 +209,5 @@ def installed_by(wish: ModelWish, manifest: ArtifactManifest) -> Installed:
         manifest=wish.manifest,
         model=manifest.blob(ROLE_MODEL).ref(),
         selftest=manifest.blob(ROLE_SELFTEST).ref(),
+        percent=wish.percent,
     )

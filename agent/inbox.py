@@ -50,6 +50,7 @@ class Received:
         correlation: Correlation data (MQTT 5).
         deadline_ms: When it expires, in unix milliseconds by this device's clock; 0 for never.
         retained: True when it was kept for us by the broker.
+        routing_key: User property (MQTT 5) that says whose request it is, or empty.
     """
 
     topic: str
@@ -58,6 +59,7 @@ class Received:
     correlation: bytes = b""
     deadline_ms: int = 0
     retained: bool = False
+    routing_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,9 @@ from edgeferry.agent.events import (
 from edgeferry.agent.fetching import problem_of
 from edgeferry.agent.gathering import Gatherer
 from edgeferry.agent.lanes import Lane
-from edgeferry.agent.state import Installed
+from edgeferry.agent.serving_client import Serve, Takeover
+from edgeferry.agent.state import Installed, label_of, model_of
 from edgeferry.agent.store import Store
-from edgeferry.wire.desired import STABLE
 from edgeferry.wire.messages import Problem
 
 __all__ = ["Again", "Hands", "LoadRefusedError", "Performer", "ServingLostError"]
@@ -67,11 +67,11 @@ class Hands(Protocol):
     def cancel_trial(self) -> None:
         """End a running trial; from any thread."""
 
-    def load(self, name: str, version: int, model: Path, manifest: Path, label: str) -> None:
+    def load(self, wanted: Serve) -> Takeover:
         """Have a version served; raises `ServingLostError` or `LoadRefusedError`."""
 
-    def unload(self, name: str) -> None:
-        """Have a model forgotten; raises `ServingLostError`."""
+    def unload(self, model: str, label: str) -> None:
+        """Have a label name nothing; raises `ServingLostError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,18 +173,18 @@ class Performer:
 
     def _activate(self, effect: Activate) -> LifecycleEvent | Again:
         try:
-            self._load(effect.model, effect.target)
+            takeover = self._load(effect.slot, effect.target)
         except ServingLostError as err:
             logger.warning("%s: lost the serving process while loading: %s", effect.deployment[:12], err)
             return Again(effect)
         except LoadRefusedError as err:
             return Failed(effect.deployment, err.problem)
-        return Activated(effect.deployment)
+        return Activated(effect.deployment, takeover.swap, takeover.gap_ms)
 
     def _restore(self, effect: Restore) -> LifecycleEvent | Again:
         try:
             if effect.target is None:
-                self._hands.unload(effect.model)
+                self._hands.unload(model_of(effect.slot), label_of(effect.slot))
                 return Restored(effect.deployment)
             return self._restore_to(effect, effect.target)
         except ServingLostError as err:
@@ -193,10 +193,10 @@ class Performer:
 
     def _restore_to(self, effect: Restore, target: Installed) -> LifecycleEvent:
         try:
-            self._load(effect.model, target)
+            self._load(effect.slot, target)
         except LoadRefusedError as err:
-            logger.error("cannot go back to %s %d: %s", effect.model, target.version, err)  # noqa: TRY400 - foreseen
-            self._hands.unload(effect.model)
+            logger.error("cannot go back to %s %d: %s", effect.slot, target.version, err)  # noqa: TRY400 - foreseen
+            self._hands.unload(model_of(effect.slot), label_of(effect.slot))
             return Restored(effect.deployment, is_lost=True)
         return Restored(effect.deployment)
 
@@ -208,25 +208,26 @@ class Performer:
                 for blob in target.blobs():
                     self._store.check_blob(blob)
                 self._read_again.add(target.model.sha256)
-            self._load(effect.model, target)
+            self._load(effect.slot, target)
         except ServingLostError as err:
-            logger.warning("%s %d: lost the serving process while loading: %s", effect.model, target.version, err)
+            logger.warning("%s %d: lost the serving process while loading: %s", effect.slot, target.version, err)
             return Again(effect)
         except LoadRefusedError as err:
-            return NotServed(effect.model, target.deployment, err.problem)
+            return NotServed(effect.slot, target.deployment, err.problem)
         except StoreError as err:
-            return NotServed(effect.model, target.deployment, problem_of(err))
+            return NotServed(effect.slot, target.deployment, problem_of(err))
         return None
 
     def _unload(self, effect: Unload) -> None:
         try:
-            self._hands.unload(effect.model)
+            self._hands.unload(model_of(effect.slot), label_of(effect.slot))
         except ServingLostError as err:
-            logger.warning("cannot unload %s: %s; it is gone with the process", effect.model, err)
+            logger.warning("cannot unload %s: %s; it is gone with the process", effect.slot, err)
 
-    def _load(self, name: str, target: Installed) -> None:
-        model, manifest, _ = self._paths(target)
-        self._hands.load(name, target.version, model, manifest, STABLE)
+    def _load(self, slot: str, target: Installed) -> Takeover:
+        path, manifest, _ = self._paths(target)
+        wanted = Serve(model_of(slot), target.version, path, manifest, label_of(slot), target.percent)
+        return self._hands.load(wanted)
 
     def _paths(self, target: Installed) -> tuple[Path, Path, Path]:
         blobs = (target.model, target.manifest, target.selftest)

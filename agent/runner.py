@@ -25,13 +25,25 @@ from edgeferry.agent.inbox import Acknowledged, Connected, Disconnected, Done, I
 from edgeferry.agent.performer import Again, Performer
 from edgeferry.agent.reporting import Standing, state_message
 from edgeferry.agent.spool import Spool
-from edgeferry.agent.state import AgentState, Phase
+from edgeferry.agent.state import AgentState, Phase, label_of, slot_of
 from edgeferry.agent.store import Store
 from edgeferry.agent.supervisor import ServingDown, ServingUp
 from edgeferry.agent.systemd import Notifier
 from edgeferry.agent.voice import Voice
 from edgeferry.wire.codec import WireError
-from edgeferry.wire.messages import Availability, Code, EventKind, Info, Problem, Reason, State, Telemetry
+from edgeferry.wire.desired import STABLE
+from edgeferry.wire.messages import (
+    Availability,
+    Code,
+    EventKind,
+    Info,
+    LabelTelemetry,
+    ModelTelemetry,
+    Problem,
+    Reason,
+    State,
+    Telemetry,
+)
 from edgeferry.wire.topics import Topic, TopicKind, Topics
 
 __all__ = ["Parts", "Runner", "Sampled", "Settings"]
@@ -105,6 +117,7 @@ class Runner:
         self._settings = settings
         self._parts = parts
         self._serving = "starting"
+        self._figures: dict[str, ModelTelemetry] = {}
         self._collect_due = False
         self._running = True
         self._sample_s = 0.0
@@ -139,6 +152,7 @@ class Runner:
             boot=self._settings.boot,
             now_ms=now_ms(),
             transfer_of=self._parts.fetcher.progress_of,
+            figures=self._figures,
         )
 
     def standing(self) -> Standing:
@@ -240,6 +254,7 @@ class Runner:
             case Looked():
                 self._looked(value, now_s)
             case Sampled(telemetry=telemetry):
+                self._figures = telemetry.models
                 self._parts.voice.say_telemetry(telemetry)
                 self._judge_watched(telemetry)
                 for happened in self._hardware.look(telemetry, now_s):
@@ -293,19 +308,19 @@ class Runner:
     def _judge_watched(self, telemetry: Telemetry) -> None:
         """Roll a watched version back when most of what it was asked has failed."""
         for name, figures in telemetry.models.items():
-            record = self.state.models.get(name)
-            is_watched = (
-                record
-                and record.active
-                and record.active.version == figures.version  # else these were read before the activation
-                and record.deployment
-                and record.deployment.phase is Phase.WATCHING
-            )
-            is_failing = figures.errors_total >= MODEL_ERRORS_MIN and figures.errors_total * 2 > figures.total
-            if is_watched and is_failing:
-                detail = f"{figures.errors_total} of {figures.total} requests failed in the model itself"
-                problem = Problem(code=Code.INTERNAL, reason=Reason.MODEL_ERRORS, detail=detail)
-                self.step(Faulted(name, problem, proven=True))
+            for label, one in {STABLE: figures, **figures.labels}.items():
+                slot = slot_of(name, label)
+                if self._is_watched(slot, one.version) and _is_failing(one):
+                    detail = f"{one.errors_total} of {one.total} requests failed in the model itself"
+                    problem = Problem(code=Code.INTERNAL, reason=Reason.MODEL_ERRORS, detail=detail)
+                    self.step(Faulted(name, problem, proven=True, version=one.version, slot=slot))
+
+    def _is_watched(self, slot: str, version: int) -> bool:
+        record = self.state.models.get(slot)
+        if not (record and record.active and record.deployment):
+            return False
+        # Of another version the figures were read before the activation.
+        return record.active.version == version and record.deployment.phase is Phase.WATCHING
 
     # Around it
 
@@ -417,7 +432,8 @@ class Runner:
         wanted = lifecycle.kept_blobs(self.state)
         kept = wanted | self._parts.follower.documents | self._parts.gatherer.unfinished(wanted)
         self._parts.store.collect(kept)
-        active = {name: r.active.model.sha256 for name, r in self.state.models.items() if r.active}
+        stable = {slot: record for slot, record in self.state.models.items() if label_of(slot) == STABLE}
+        active = {name: record.active.model.sha256 for name, record in stable.items() if record.active}
         try:
             self._parts.store.link_models(active)
         except DiskFullError as err:
@@ -431,3 +447,7 @@ class Runner:
             if phase != old_phase:
                 identity = record.deployment.target.deployment[:12] if record.deployment else "-"
                 logger.info("%s %s: %s -> %s", name, identity, old_phase, phase)
+
+
+def _is_failing(figures: LabelTelemetry) -> bool:
+    return figures.errors_total >= MODEL_ERRORS_MIN and figures.errors_total * 2 > figures.total

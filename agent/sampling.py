@@ -55,10 +55,10 @@ class Sampler:
         self._boot = boot
         self._interval_s = interval_s
 
-    def read(self, stable: Mapping[str, int]) -> Telemetry:
-        """Return the figures of this moment; ``stable`` tells the version of each model that answers."""
+    def read(self, served: Mapping[str, Mapping[str, int]]) -> Telemetry:
+        """Return the figures of this moment; ``served`` tells the versions of each model that answer, by label."""
         try:
-            figures = ServingFigures(self._serving.stats(), stable)
+            figures = ServingFigures(self._serving.stats(), served)
         except (ServingError, WireError) as err:
             logger.debug("no figures from the serving process: %s", err)
             figures = None

@@ -4,11 +4,13 @@ The standard library's client would bring the e-mail parser along; this reads on
 """
 
 import contextlib
+import hashlib
 import math
 import socket
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,9 +18,9 @@ from urllib.parse import quote
 import msgspec
 
 from edgeferry.wire.codec import Message, WireError, canonical, decode
-from edgeferry.wire.messages import Code, Reason
+from edgeferry.wire.messages import Code, Reason, Swap
 
-__all__ = ["ServingClient", "ServingError"]
+__all__ = ["Serve", "ServingClient", "ServingError", "Takeover"]
 
 _MAX_HEAD_BYTES = 16 * 1024
 _MAX_BODY_BYTES = 128 * 1024 * 1024
@@ -40,6 +42,41 @@ class ServingError(Exception):
         self.code = code
         self.reason = reason
         self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """How a version took over from the one that its label named before.
+
+    Attributes:
+        swap: None where the label named none.
+        gap_ms: For how long neither answered.
+    """
+
+    swap: Swap | None = None
+    gap_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """What is to be served.
+
+    Attributes:
+        label: What shall name it.
+        percent: Share of requests without a version that it answers instead of the stable one.
+    """
+
+    model: str
+    version: int
+    path: Path
+    manifest: Path
+    label: str
+    percent: int = 0
+
+
+class _Loaded(Message, frozen=True):
+    swap: Swap | None = None
+    gap_ms: int = 0
 
 
 class _ErrorBody(Message, frozen=True):
@@ -66,22 +103,40 @@ class ServingClient:
         self._timeout_s = timeout_s
         self._local = threading.local()
 
-    def load(self, model: str, version: int, *, path: Path, manifest: Path, label: str) -> None:
-        """Have ``label`` name the version; return when it does.
+    def load(self, wanted: Serve, *, stops_first: bool = False) -> Takeover:
+        """Have the label name the version; return when it does, and how it took over.
+
+        Args:
+            wanted: What is to be served.
+            stops_first: Whether the version that the label names now is unloaded first, if a version is to be loaded.
 
         Raises:
-            ServingError: It cannot be loaded, or nobody answers; what served before goes on.
+            ServingError: It cannot be loaded, or nobody answers; what served before goes on, unless it was stopped.
         """
-        body = {"version": version, "model": str(path), "manifest": str(manifest), "label": label}
-        self._call("POST", f"/v2/repository/models/{quote(model, safe='')}/load", canonical(body))
+        body = {
+            "version": wanted.version,
+            "model": str(wanted.path),
+            "manifest": str(wanted.manifest),
+            "label": wanted.label,
+            "percent": wanted.percent,
+            "stops_first": stops_first,
+        }
+        path = f"/v2/repository/models/{quote(wanted.model, safe='')}/load"
+        answer = self._call("POST", path, canonical(body))
+        try:
+            loaded = decode(_Loaded, answer)
+        except WireError as err:
+            raise _unavailable(f"the answer to a load cannot be read: {err}") from err
+        return Takeover(loaded.swap, loaded.gap_ms)
 
-    def unload(self, model: str) -> None:
-        """Unload all versions of ``model``, if there are any.
+    def unload(self, model: str, label: str = "") -> None:
+        """Have ``label`` of ``model`` name nothing, if there is one; without a label, unload all of its versions.
 
         Raises:
             ServingError: Nobody answers.
         """
-        self._call("POST", f"/v2/repository/models/{quote(model, safe='')}/unload")
+        body = canonical({"label": label} if label else {})
+        self._call("POST", f"/v2/repository/models/{quote(model, safe='')}/unload", body)
 
     def stats(self) -> dict[str, Any]:
         """Return what ``GET /edgeferry/stats`` says; see docs/serving.md.
@@ -129,7 +184,14 @@ class ServingClient:
         self._call("GET", "/v2/health/ready")
 
     def infer(
-        self, model: str, version: str, body: bytes | memoryview, header_bytes: int | None, timeout_s: float
+        self,
+        model: str,
+        version: str,
+        body: bytes | memoryview,
+        header_bytes: int | None,
+        timeout_s: float,
+        *,
+        routing_key: str = "",
     ) -> tuple[int, bytes, int | None]:
         """Return ``(status, body, header_bytes)`` of the answer, which is an error unless the status is 200.
 
@@ -139,6 +201,7 @@ class ServingClient:
             body: JSON, then binary tensors.
             header_bytes: Length of the JSON; None when there is nothing else, in the answer too.
             timeout_s: After this the request is not run, and the answer says so.
+            routing_key: Whose request it is, where a part of them goes to a canary; anything.
 
         Raises:
             ServingError: Nobody answers.
@@ -146,6 +209,8 @@ class ServingClient:
         chosen = f"/versions/{quote(version, safe='')}" if version else ""
         path = f"/v2/models/{quote(model, safe='')}{chosen}/infer"
         headers = {"X-Request-Timeout-Ms": str(max(0, math.floor(timeout_s * 1e3)))}
+        if routing_key:
+            headers["X-Routing-Key"] = _header_text(routing_key)
         if header_bytes:
             headers["Inference-Header-Content-Length"] = str(header_bytes)
         status, answer_headers, answer = self._exchange("POST", path, body, headers, timeout_s + _ANSWER_SLACK_S)
@@ -274,6 +339,12 @@ def _parse_answer(head: bytes) -> tuple[int, dict[str, str]]:
     if "content-length" not in headers:
         raise ValueError("its answer has no Content-Length")
     return int(status_line[9:12]), headers  # after "HTTP/1.1 "
+
+
+def _header_text(key: str) -> str:
+    """Return ``key`` as a header field holds it: what is long or not plain by its hash, which sticks as well."""
+    is_plain = key.isascii() and key.isprintable() and len(key) <= 128 and key == key.strip()
+    return key if is_plain else hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
 
 
 def _unavailable(detail: str) -> ServingError:

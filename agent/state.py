@@ -11,14 +11,43 @@ from msgspec import field
 from msgspec.structs import replace
 
 from edgeferry.wire.codec import Message, WireError, canonical, decode
-from edgeferry.wire.desired import BlobRef, ModelWish
+from edgeferry.wire.desired import STABLE, BlobRef, ModelWish
 from edgeferry.wire.messages import Event, Result
 
-__all__ = ["AgentState", "Deployment", "Installed", "ModelRecord", "Phase", "decode_state", "encode_state"]
+__all__ = [
+    "AgentState",
+    "Deployment",
+    "Installed",
+    "ModelRecord",
+    "Phase",
+    "decode_state",
+    "encode_state",
+    "label_of",
+    "model_of",
+    "slot_of",
+]
 
 MAX_STATE_BYTES = 8 * 1024 * 1024
 
 _HEADER = b"edgeferry-state 1 "
+
+
+def slot_of(model: str, label: str) -> str:
+    """Return the slot in which the version serves that ``label`` of ``model`` names.
+
+    ``digits`` for the label stable, ``digits/canary`` for another one; no name of a model has a slash.
+    """
+    return model if label == STABLE else f"{model}/{label}"
+
+
+def model_of(slot: str) -> str:
+    """Return the model whose slot it is."""
+    return slot.partition("/")[0]
+
+
+def label_of(slot: str) -> str:
+    """Return the label whose slot it is."""
+    return slot.partition("/")[2] or STABLE
 
 
 class Phase(StrEnum):
@@ -37,6 +66,7 @@ class Installed(Message, frozen=True):
 
     Attributes:
         deployment: SHA-256 of the wish that it fulfils.
+        percent: Share of requests without a version that it answers instead of the stable one.
     """
 
     deployment: str
@@ -45,6 +75,7 @@ class Installed(Message, frozen=True):
     manifest: BlobRef
     model: BlobRef
     selftest: BlobRef
+    percent: int = 0
 
     def blobs(self) -> tuple[BlobRef, ...]:
         """Return everything that has to be on the disk, the largest last."""
@@ -52,7 +83,7 @@ class Installed(Message, frozen=True):
 
 
 class Deployment(Message, frozen=True):
-    """The work of getting one model from what is active to what is wished.
+    """The work of getting one slot from what is active to what is wished.
 
     Attributes:
         starts: How often the phase has begun; it counts interruptions.
@@ -69,7 +100,7 @@ class Deployment(Message, frozen=True):
 
 
 class ModelRecord(Message, frozen=True):
-    """What the agent knows of one model.
+    """What the agent knows of one slot: of a label of a model.
 
     Attributes:
         wanted: Version that the signed documents name; 0 for none.
@@ -100,7 +131,7 @@ class AgentState(Message, frozen=True):
     """Everything that must survive a power cut, apart from blobs, metadata and spooled events.
 
     Attributes:
-        models: By name.
+        models: By slot, see `slot_of`.
         next_seq: Number of the next event; never used twice.
         outbox: Events that are not in the spool yet; they are saved with the change that they tell of.
     """
@@ -109,11 +140,23 @@ class AgentState(Message, frozen=True):
     next_seq: int = 1
     outbox: tuple[Event, ...] = ()
 
-    def with_model(self, name: str, record: ModelRecord | None) -> "AgentState":
-        """Return this state with another record for ``name``, or with none."""
-        models = {key: value for key, value in self.models.items() if key != name}
+    def slots(self, model: str) -> dict[str, ModelRecord]:
+        """Return the records of all slots of ``model``, the stable one first."""
+        return {slot: record for slot, record in self.models.items() if model_of(slot) == model}
+
+    def served(self) -> dict[str, dict[str, int]]:
+        """Return the active versions by model and label."""
+        served: dict[str, dict[str, int]] = {}
+        for slot, record in self.models.items():
+            if record.active:
+                served.setdefault(model_of(slot), {})[label_of(slot)] = record.active.version
+        return served
+
+    def with_model(self, slot: str, record: ModelRecord | None) -> "AgentState":
+        """Return this state with another record for ``slot``, or with none."""
+        models = {key: value for key, value in self.models.items() if key != slot}
         if record is not None:
-            models[name] = record
+            models[slot] = record
         return replace(self, models=dict(sorted(models.items())))
 
 

@@ -14,7 +14,8 @@ import psutil
 
 from edgeferry.agent import sensors
 from edgeferry.wire.codec import WireError
-from edgeferry.wire.messages import ModelTelemetry, PipelineTelemetry, Telemetry
+from edgeferry.wire.desired import STABLE
+from edgeferry.wire.messages import LabelTelemetry, ModelTelemetry, PipelineTelemetry, Telemetry
 
 __all__ = ["MachineSensors", "ServingFigures", "hardware"]
 
@@ -29,8 +30,8 @@ _LOW_VOLTAGE, _SLOWED = 0x1, 0xE  # of the firmware's word
 class ServingFigures:
     """What the serving process says of itself, reduced to what telemetry carries."""
 
-    def __init__(self, stats: Mapping[str, Any], stable: Mapping[str, int]) -> None:
-        """Read ``stats``, as `/edgeferry/stats` answers it; ``stable`` tells each model's version."""
+    def __init__(self, stats: Mapping[str, Any], served: Mapping[str, Mapping[str, int]]) -> None:
+        """Read ``stats``, as `/edgeferry/stats` answers it; ``served`` tells each model's versions by label."""
         try:
             self.rss_bytes = int(stats["rss_bytes"])
             self.queue_depth = int(stats["queue_depth"])
@@ -39,26 +40,30 @@ class ServingFigures:
             self.total = sum(int(figures["total"]) for figures in everything)
             self.errors_total = sum(int(figures["errors_total"]) for figures in everything)
             self.rps = round(sum(float(figures["rps"]) for figures in everything), 2)
-            self.models = {
-                model: _model_telemetry(version, stats["models"][model][str(version)])
-                for model, version in stable.items()
-                if str(version) in stats["models"].get(model, {})
-            }
+            found = {model: _by_label(stats["models"].get(model, {}), labels) for model, labels in served.items()}
+            self.models = {model: _model_telemetry(labels) for model, labels in found.items() if STABLE in labels}
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             raise WireError(f"serving statistics: {err!r}") from err
 
 
-def _model_telemetry(version: int, figures: Mapping[str, Any]) -> ModelTelemetry:
-    return ModelTelemetry(
-        version=version,
-        rps=float(figures["rps"]),
-        total=int(figures["total"]),
-        errors_total=int(figures["errors_total"]),
-        p50_ms=figures.get("p50_ms"),
-        p95_ms=figures.get("p95_ms"),
-        p99_ms=figures.get("p99_ms"),
-        queue_p95_ms=figures.get("queue_p95_ms"),
-    )
+def _by_label(versions: Mapping[str, Any], labels: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    """Return the fields of each label's figures; none of a version that is not loaded."""
+    return {
+        label: {
+            "version": version,
+            "rps": float(figures["rps"]),
+            "total": int(figures["total"]),
+            "errors_total": int(figures["errors_total"]),
+            **{name: figures[name] for name in ("p50_ms", "p95_ms", "p99_ms", "queue_p95_ms") if name in figures},
+        }
+        for label, version in labels.items()
+        if (figures := versions.get(str(version))) is not None
+    }
+
+
+def _model_telemetry(labels: Mapping[str, Mapping[str, Any]]) -> ModelTelemetry:
+    others = {label: LabelTelemetry(**fields) for label, fields in labels.items() if label != STABLE}
+    return ModelTelemetry(**labels[STABLE], labels=others)
 
 
 class MachineSensors:

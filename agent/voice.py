@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from edgeferry.agent.spool import Spool
 from edgeferry.wire.codec import encode
-from edgeferry.wire.messages import Availability, Info, State, Telemetry
+from edgeferry.wire.messages import Availability, Info, ModelState, State, Telemetry
 from edgeferry.wire.topics import TopicKind, Topics
 
 __all__ = ["Publisher", "Voice"]
@@ -137,4 +137,9 @@ def _is_news(said: State | None, state: State) -> bool:
 
 
 def _without_progress(state: State) -> State:
-    return replace(state, models={name: replace(model, transfer=None) for name, model in state.models.items()})
+    return replace(state, models={name: _model_without_progress(model) for name, model in state.models.items()})
+
+
+def _model_without_progress(model: ModelState) -> ModelState:
+    others = {label: replace(other, transfer=None) for label, other in model.others.items()}
+    return replace(model, transfer=None, others=others)

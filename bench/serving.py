@@ -25,7 +25,7 @@ import numpy as np
 from edgeferry.agent.serving import protos
 from edgeferry.agent.serving.command import ServingOptions, child_environment
 from edgeferry.agent.serving.protobuf import encode_message
-from edgeferry.agent.serving_client import ServingClient, ServingError
+from edgeferry.agent.serving_client import Serve, ServingClient, ServingError
 from edgeferry.inference.model import Model
 from edgeferry.inference.quantization import DTYPES
 from edgeferry.inference.selftest import record_selftest
@@ -181,7 +181,7 @@ def main() -> None:
             threading.Thread(target=process.stderr.read, daemon=True).start()
             client = ServingClient(folder / "serving.sock", 60.0)
             wait_for(client)
-            client.load("bench", 1, path=arguments.model.resolve(), manifest=manifest, label="stable")
+            client.load(Serve("bench", 1, path=arguments.model.resolve(), manifest=manifest, label="stable"))
             places = {"port": port, "socket_path": folder / "serving.sock", "grpc_address": grpc_address}
             report(arguments.requests, model, inputs, pid=process.pid, began=began, **places)
         finally:

@@ -14,10 +14,14 @@ from msgspec import Meta, field
 from edgeferry.wire.codec import Message, WireError, canonical, decode
 
 __all__ = [
+    "CANARY",
+    "CANARY_PERCENT",
     "FORMAT",
     "MAX_DIFFERENCES",
     "MAX_DOCUMENT_BYTES",
+    "MAX_LABELS",
     "MAX_MANIFEST_BYTES",
+    "PREVIOUS",
     "ROLE_MODEL",
     "ROLE_SELFTEST",
     "STABLE",
@@ -28,6 +32,7 @@ __all__ = [
     "ManifestBlob",
     "ModelWish",
     "Name",
+    "Percent",
     "SelfTestSpec",
     "Sha256",
     "Shape",
@@ -46,6 +51,10 @@ __all__ = [
 
 FORMAT = 1
 STABLE = "stable"
+CANARY = "canary"
+PREVIOUS = "previous"
+CANARY_PERCENT = "canary_percent"  # the setting with the canary's share
+MAX_LABELS = 4  # each holds a version in memory
 MAX_DOCUMENT_BYTES = 256 * 1024
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024  # the block hashes of a blob of 6 GB
 MAX_DIFFERENCES = 16  # of one manifest; a bin of the signed metadata lists them all
@@ -54,6 +63,7 @@ MAX_DIFFERENCES = 16  # of one manifest; a bin of the signed metadata lists them
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}\Z")]
 Version = Annotated[int, Meta(ge=1, le=2**53)]
+Percent = Annotated[int, Meta(ge=0, le=100)]
 Size = Annotated[int, Meta(ge=0, le=2**40)]
 BlockSize = Annotated[int, Meta(ge=1024, le=1 << 20)]
 
@@ -193,14 +203,24 @@ class Wish(Message, frozen=True):
     Attributes:
         versions: The versions to hold on the device.
         labels: Names that point at one of them; ``stable`` is the one that answers.
-        settings: How to serve it.
+        settings: How to serve it; ``canary_percent`` is the share of requests that the canary answers.
         attempt: Raised by the operator to have a version tried again that has failed before.
+        attempts: The same for the versions of other labels, by label.
     """
 
     versions: tuple[Version, ...]
-    labels: dict[str, Version]
+    labels: dict[Name, Version]
     settings: dict[str, Any] = field(default_factory=dict)
     attempt: int = 0
+    attempts: dict[Name, int] = field(default_factory=dict)
+
+    def bound(self, model: str, label: str, manifest: BlobRef) -> "ModelWish":
+        """Return the wish for the version that ``label`` of ``model`` names, bound to the bytes of its manifest."""
+        version = self.labels[label]
+        if label == STABLE:
+            return ModelWish(model, version, manifest, self.attempt)
+        percent = int(self.settings.get(CANARY_PERCENT, 0)) if label == CANARY else 0
+        return ModelWish(model, version, manifest, self.attempts.get(label, 0), label, percent)
 
 
 class DesiredDocument(Message, frozen=True):
@@ -217,12 +237,19 @@ class DesiredDocument(Message, frozen=True):
 
 
 class ModelWish(Message, frozen=True):
-    """One model that a device shall run, resolved from its documents and bound to the manifest's bytes."""
+    """One version that a device shall run, resolved from its documents and bound to the manifest's bytes.
+
+    Attributes:
+        label: What names it; empty for ``stable``, so that both sides spell it, and hash it, alike.
+        percent: Share of requests without a version that it answers instead of ``stable``.
+    """
 
     model: Name
     version: Version
     manifest: BlobRef
     attempt: int = 0
+    label: str = ""
+    percent: Percent = 0
 
     def deployment_id(self) -> str:
         """Return the SHA-256 of this wish: the identity of the deployment that fulfils it."""
@@ -258,12 +285,21 @@ def decode_document(data: bytes) -> DesiredDocument:
     document = decode(DesiredDocument, data, max_bytes=MAX_DOCUMENT_BYTES)
     _check_format(document.format, "desired document")
     for model, wish in document.models.items():
-        for label, version in wish.labels.items():
-            if version not in wish.versions:
-                raise WireError(f"desired document: {model!r} has no version {version}, to which {label[:64]!r} points")
-        if STABLE not in wish.labels:
-            raise WireError(f"desired document: {model!r} has no label {STABLE!r}, so no version of it would answer")
+        _check_labels(model, wish)
     return document
+
+
+def _check_labels(model: str, wish: Wish) -> None:
+    for label, version in wish.labels.items():
+        if version not in wish.versions:
+            raise WireError(f"desired document: {model!r} has no version {version}, to which {label[:64]!r} points")
+    if STABLE not in wish.labels:
+        raise WireError(f"desired document: {model!r} has no label {STABLE!r}, so no version of it would answer")
+    if len(wish.labels) > MAX_LABELS:
+        raise WireError(f"desired document: {model!r} has {len(wish.labels)} labels, wanted at most {MAX_LABELS}")
+    percent = wish.settings.get(CANARY_PERCENT, 0)
+    if type(percent) is not int or not 0 <= percent <= 100:
+        raise WireError(f"desired document: {CANARY_PERCENT} of {model!r} is {percent!r:.40}, wanted 0 to 100")
 
 
 def decode_manifest(data: bytes) -> ArtifactManifest:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Raw, UnsetType, field
 
 from edgeferry.wire.codec import Message
-from edgeferry.wire.desired import Name, Sha256
+from edgeferry.wire.desired import STABLE, Name, Sha256
 
 __all__ = [
     "Availability",
@@ -18,6 +18,8 @@ __all__ = [
     "Event",
     "EventKind",
     "Info",
+    "LabelState",
+    "LabelTelemetry",
     "ModelState",
     "ModelTelemetry",
     "Outcome",
@@ -29,6 +31,7 @@ __all__ = [
     "Response",
     "Result",
     "State",
+    "Swap",
     "Telemetry",
     "TransferState",
 ]
@@ -115,6 +118,13 @@ class Outcome(StrEnum):
     SUPERSEDED = "superseded"
 
 
+class Swap(StrEnum):
+    """How a version took over from the one before."""
+
+    BOTH = "both"  # both were in memory until the new one answered
+    STOP_FIRST = "stop_first"  # there was no room for both, so nobody answered in between
+
+
 class Problem(Message, frozen=True):
     """An error as it travels: what kind, why, and a sentence for the person who reads it."""
 
@@ -154,6 +164,8 @@ class Result(Message, frozen=True):
 
     Attributes:
         deployment: SHA-256 of the wish; empty when the wish could not be bound to an artifact.
+        swap: How the version took over from the one before; absent where none served before.
+        gap_ms: For how long neither answered.
     """
 
     deployment: str
@@ -161,6 +173,8 @@ class Result(Message, frozen=True):
     outcome: Outcome
     ended_ms: int
     problem: Problem | None = None
+    swap: Swap | None = None
+    gap_ms: int = 0
 
 
 class TransferState(Message, frozen=True):
@@ -172,32 +186,63 @@ class TransferState(Message, frozen=True):
     origin: str = ""
 
 
-class ModelState(Message, frozen=True):
-    """What a device runs of one model and what it is doing about it.
+class LabelTelemetry(Message, frozen=True):
+    """Figures of a version over the last interval; totals since the serving process began."""
+
+    version: int
+    rps: float
+    total: int
+    errors_total: int
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    queue_p95_ms: float | None = None
+
+
+class LabelState(Message, frozen=True):
+    """What a device does about one label of a model.
 
     Attributes:
-        wanted: The version that the signed documents wish; 0 when they no longer name the model.
-        labels: Versions that are being served, by label.
-        previous: The version that served before and is still on the disk; 0 for none.
-        scheme: Of the version that ``stable`` names.
+        wanted: The version that the signed documents wish; 0 when they no longer name it.
         phase: Of the lifecycle; ``idle`` when there is nothing to do.
+        scheme: Of the version that the label names.
         deployment: The running or the last deployment.
         watched_until_ms: Until when the active version is watched for a rollback; 0 when it no longer is.
         transfer: How far the running transfer is.
         last: How the last deployment ended.
         quarantined: True when it crashed the serving process too often and is not being served.
+        percent: Share of the requests without a version that it answers instead of ``stable``.
+        figures: How it does, for a comparison; absent where there is nothing to compare with.
     """
 
     wanted: int
     phase: str
-    labels: dict[str, int] = field(default_factory=dict)
-    previous: int = 0
     scheme: str = ""
     deployment: str = ""
     watched_until_ms: int = 0
     transfer: TransferState | None = None
     last: Result | None = None
     quarantined: bool = False
+    percent: int = 0
+    figures: LabelTelemetry | None = None
+
+
+class ModelState(LabelState, frozen=True):
+    """What a device runs of one model; what `LabelState` says, it says of ``stable``.
+
+    Attributes:
+        labels: Versions that are being served, by label.
+        previous: The version that served before and is still on the disk; 0 for none.
+        others: What the device does about the labels other than ``stable``.
+    """
+
+    labels: dict[str, int] = field(default_factory=dict)
+    previous: int = 0
+    others: dict[Name, LabelState] = field(default_factory=dict)
+
+    def of(self, label: str) -> LabelState | None:
+        """Return what the device does about ``label``, or None when that is not known."""
+        return self if label == STABLE else self.others.get(label)
 
 
 class State(Message, frozen=True):
@@ -223,17 +268,10 @@ class State(Message, frozen=True):
     serving: str = "stopped"
 
 
-class ModelTelemetry(Message, frozen=True):
-    """Figures of the version that ``stable`` names, over the last interval; totals since the serving process began."""
+class ModelTelemetry(LabelTelemetry, frozen=True):
+    """Figures of a model: those of the version that ``stable`` names, and beside them those of other labels."""
 
-    version: int
-    rps: float
-    total: int
-    errors_total: int
-    p50_ms: float | None = None
-    p95_ms: float | None = None
-    p99_ms: float | None = None
-    queue_p95_ms: float | None = None
+    labels: dict[Name, LabelTelemetry] = field(default_factory=dict)
 
 
 class PipelineTelemetry(Message, frozen=True):
@@ -313,6 +351,9 @@ class Event(Message, frozen=True):
 
     Attributes:
         seq: Per device, rising, never used twice.
+        label: Of the model, where it is another than ``stable``.
+        swap: How a version took over from the one before.
+        gap_ms: For how long neither answered.
     """
 
     v: int
@@ -326,6 +367,9 @@ class Event(Message, frozen=True):
     code: Code = Code.OK
     reason: Reason | None = None
     detail: str = ""
+    label: str = ""
+    swap: Swap | None = None
+    gap_ms: int = 0
 
 
 class Request(Message, frozen=True):

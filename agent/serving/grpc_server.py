@@ -16,12 +16,13 @@ import grpc
 from edgeferry.agent.serving import protos
 from edgeferry.agent.serving.errors import RequestError
 from edgeferry.agent.serving.guard import Guard
-from edgeferry.agent.serving.invocation import Deadline
+from edgeferry.agent.serving.invocation import Caller, Deadline
 from edgeferry.agent.serving.listening import ListenError
 from edgeferry.agent.serving.metrics import Metrics
 from edgeferry.agent.serving.oip_grpc import OipGrpc
 from edgeferry.agent.serving.protobuf import decode_message, encode_message
 from edgeferry.agent.serving.registry import Registry
+from edgeferry.agent.serving.request_headers import ROUTING_KEY
 from edgeferry.agent.serving.tfs_grpc import TfsGrpc
 from edgeferry.wire.codec import WireError
 
@@ -29,7 +30,7 @@ __all__ = ["GrpcServer"]
 
 logger = logging.getLogger(__name__)
 
-Method = Callable[[bytes, Deadline], bytes]  # from the request's bytes to the answer's
+Method = Callable[[bytes, Caller], bytes]  # from the request's bytes to the answer's
 
 MAX_CALLS = 128  # twice a version's queue, so that one that hangs leaves threads for the others
 _MAX_DETAIL_CHARACTERS = 1024  # details travel in a header, and those have a limit
@@ -100,8 +101,8 @@ class GrpcServer:
 
     def _answer(self, method: Method, body: bytes, context: grpc.ServicerContext) -> bytes:
         try:
-            self._guard.check(_authorization(context))
-            return method(body, self._deadline(context))
+            self._guard.check(_metadata(context, "authorization"))
+            return method(body, Caller(self._deadline(context), _metadata(context, ROUTING_KEY)))
         except RequestError as err:
             code, detail = grpc.StatusCode[err.code], str(err)
         except WireError as err:
@@ -153,6 +154,6 @@ def _health(registry: Registry, body: bytes) -> bytes:
     return encode_message(protos.HEALTH_RESPONSE, {"status": _SERVING})
 
 
-def _authorization(context: grpc.ServicerContext) -> str:
+def _metadata(context: grpc.ServicerContext, name: str) -> str:
     metadata: Any = context.invocation_metadata() or ()
-    return next((value for key, value in metadata if key == "authorization" and isinstance(value, str)), "")
+    return next((value for key, value in metadata if key == name and isinstance(value, str)), "")

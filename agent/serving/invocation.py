@@ -14,7 +14,7 @@ from edgeferry.agent.serving.stats import Durations
 from edgeferry.inference.model import fits
 from edgeferry.wire.desired import TensorSpec
 
-__all__ = ["Deadline", "run_rows"]
+__all__ = ["Caller", "Deadline", "run_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,19 @@ class Deadline:
 
     at_s: float
     is_patient: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks.
+
+    Attributes:
+        deadline: Until when the answer is of use.
+        routing_key: What the same caller shows each time, so that the same version answers; empty for nothing.
+    """
+
+    deadline: Deadline
+    routing_key: str = ""
 
 
 def run_rows(served: ServedVersion, inputs: Tensors, deadline: Deadline) -> tuple[Tensors, Durations]:

@@ -7,6 +7,7 @@ specification/protocol/inference_grpc.md.
 import math
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 from edgeferry import __version__
 from edgeferry.agent.serving import protos
 from edgeferry.agent.serving.errors import RequestError, UnknownVersionError
-from edgeferry.agent.serving.invocation import Deadline
+from edgeferry.agent.serving.invocation import Caller
 from edgeferry.agent.serving.metrics import Metrics
-from edgeferry.agent.serving.oip_request import InferCall, Source, assemble_call
+from edgeferry.agent.serving.oip_request import InferCall, Source, assemble_call, routing_key_of
 from edgeferry.agent.serving.oip_response import PLATFORM, encode_output, statistics_of
 from edgeferry.agent.serving.oip_rest import EXTENSIONS
 from edgeferry.agent.serving.protobuf import Fields, decode_message, encode_message
@@ -53,11 +54,11 @@ class OipGrpc:
         self._registry = registry
         self._metrics = metrics
 
-    def server_live(self, _body: bytes, _deadline: Deadline) -> bytes:
+    def server_live(self, _body: bytes, _caller: Caller) -> bytes:
         """Tell that the server lives, and that it is ready: whoever answers is both."""
         return encode_message(protos.TRUTH_RESPONSE, {"truth": True})
 
-    def model_ready(self, body: bytes, _deadline: Deadline) -> bytes:
+    def model_ready(self, body: bytes, _caller: Caller) -> bytes:
         """Tell whether a version is loaded; that it is not is an answer, no error."""
         request = decode_message(protos.MODEL_REQUEST, body)
         try:
@@ -66,12 +67,12 @@ class OipGrpc:
         except UnknownVersionError:
             return encode_message(protos.TRUTH_RESPONSE, {})
 
-    def server_metadata(self, _body: bytes, _deadline: Deadline) -> bytes:
+    def server_metadata(self, _body: bytes, _caller: Caller) -> bytes:
         """Tell what this server is."""
         fields = {"name": "edgeferry", "version": __version__, "extensions": EXTENSIONS}
         return encode_message(protos.SERVER_METADATA_RESPONSE, fields)
 
-    def model_metadata(self, body: bytes, _deadline: Deadline) -> bytes:
+    def model_metadata(self, body: bytes, _caller: Caller) -> bytes:
         """Tell what a model takes and gives."""
         request = decode_message(protos.MODEL_REQUEST, body)
         with self._registry.hold(request.get("name", ""), request.get("version", "")) as served:
@@ -85,7 +86,7 @@ class OipGrpc:
             }
         return encode_message(protos.MODEL_METADATA_RESPONSE, fields)
 
-    def model_config(self, body: bytes, _deadline: Deadline) -> bytes:
+    def model_config(self, body: bytes, _caller: Caller) -> bytes:
         """Tell the part of Triton's model configuration that a client can use."""
         request = decode_message(protos.MODEL_REQUEST, body)
         with self._registry.hold(request.get("name", ""), request.get("version", "")) as served:
@@ -98,7 +99,7 @@ class OipGrpc:
             }
         return encode_message(protos.MODEL_CONFIG_RESPONSE, {"config": config})
 
-    def model_statistics(self, body: bytes, _deadline: Deadline) -> bytes:
+    def model_statistics(self, body: bytes, _caller: Caller) -> bytes:
         """Tell what the versions of a model have done; of all models when none is named."""
         request = decode_message(protos.MODEL_REQUEST, body)
         name, version = request.get("name", ""), request.get("version", "")
@@ -110,22 +111,24 @@ class OipGrpc:
             chosen = [served for versions in models.values() for served in versions]
         return encode_message(protos.STATISTICS_RESPONSE, {"model_stats": [statistics_of(each) for each in chosen]})
 
-    def repository_index(self, _body: bytes, _deadline: Deadline) -> bytes:
+    def repository_index(self, _body: bytes, _caller: Caller) -> bytes:
         """List what is loaded."""
         loaded = [served for versions in self._registry.models().values() for served in versions]
         models = [{"name": each.name, "version": str(each.version), "state": "READY"} for each in loaded]
         return encode_message(protos.INDEX_RESPONSE, {"models": models})
 
-    def model_infer(self, body: bytes, deadline: Deadline) -> bytes:
+    def model_infer(self, body: bytes, caller: Caller) -> bytes:
         """Run a model."""
         began_s = time.monotonic()
         request = decode_message(protos.INFER_REQUEST, body)
-        with self._registry.hold(request.get("model_name", ""), request.get("model_version", "")) as served:
+        key = partial(routing_key_of, caller.routing_key, _parameters(request))
+        model, version = request.get("model_name", ""), request.get("model_version", "")
+        with self._registry.hold(model, version, routing_key=key) as served:
             try:
                 header, sources = _parsed(request)
                 call = assemble_call(header, sources, served.inputs, served.outputs)
                 outputs, durations = served.queue.run(
-                    call.inputs, deadline.at_s, is_patient=deadline.is_patient, turn=call.turn
+                    call.inputs, caller.deadline.at_s, is_patient=caller.deadline.is_patient, turn=call.turn
                 )
             except RequestError as err:
                 self._metrics.refused(served.name, err.code)

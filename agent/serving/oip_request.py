@@ -21,11 +21,20 @@ from edgeferry.agent.serving.sessions import ALONE, Turn, turn_of
 from edgeferry.agent.serving.tensor_json import tensor_from_json, tensor_from_list
 from edgeferry.inference.model import fits
 from edgeferry.inference.quantization import DTYPES, is_quantized, quantize
-from edgeferry.wire.codec import WireError
+from edgeferry.wire.codec import Message, WireError, decode
 from edgeferry.wire.desired import TensorSpec
 from edgeferry.wire.tensors import InferRequest, InputTensor, RequestedOutput, split_body
 
-__all__ = ["InferCall", "Source", "WantedOutput", "assemble_call", "decode_infer", "tensor_from_bytes"]
+__all__ = [
+    "InferCall",
+    "Source",
+    "WantedOutput",
+    "assemble_call",
+    "decode_infer",
+    "parameters_of",
+    "routing_key_of",
+    "tensor_from_bytes",
+]
 
 _MAX_ODD_JSON_BYTES = 8 * 1024 * 1024  # of JSON with NaN, which takes far more memory to parse
 _REAL = ("FP32", "FP16", "BF16")
@@ -87,6 +96,30 @@ def decode_infer(
         return _raw_call(body, inputs, outputs)
     request, sources = _parse(body, len(body) if header_bytes is None else header_bytes)
     return assemble_call(request, sources, inputs, outputs)
+
+
+class _Parameters(Message, frozen=True):
+    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+def parameters_of(body: bytearray, header_bytes: int | None) -> Mapping[str, Any]:
+    """Return the parameters of the request in ``body``, before it is known which version it is for.
+
+    There are none where it cannot be read: what is wrong with it is told when all of it is read.
+    """
+    header = body if header_bytes is None else body[:header_bytes]
+    try:
+        return decode(_Parameters, bytes(header), max_bytes=len(header)).parameters
+    except WireError:
+        return {}
+
+
+def routing_key_of(shown: str, parameters: Mapping[str, Any]) -> str:
+    """Return whose request it is: ``shown`` beside it, else its ``routing_key``, else its sequence; or nothing.
+
+    A sequence has its state in one version, so all of it goes there.
+    """
+    return shown or str(parameters.get("routing_key") or parameters.get("sequence_id") or "")
 
 
 def assemble_call(

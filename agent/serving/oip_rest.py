@@ -1,14 +1,16 @@
 """The Open Inference Protocol's REST interface: everything below ``/v2``, and changes for the agent alone."""
 
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from edgeferry import __version__
 from edgeferry.agent.serving.errors import RequestError
 from edgeferry.agent.serving.http_message import Request, Response
 from edgeferry.agent.serving.invocation import Deadline
 from edgeferry.agent.serving.metrics import Metrics
-from edgeferry.agent.serving.oip_request import decode_infer
+from edgeferry.agent.serving.oip_request import decode_infer, parameters_of, routing_key_of
 from edgeferry.agent.serving.oip_response import (
     HEADER_LENGTH,
     infer_response,
@@ -17,11 +19,11 @@ from edgeferry.agent.serving.oip_response import (
     model_metadata,
     model_statistics,
 )
-from edgeferry.agent.serving.registry import LoadOrder, Registry, ServedVersion
-from edgeferry.agent.serving.request_headers import deadline_of, number_of
+from edgeferry.agent.serving.registry import Loaded, LoadOrder, Registry, ServedVersion
+from edgeferry.agent.serving.request_headers import ROUTING_KEY, deadline_of, number_of
 from edgeferry.agent.serving.stats import Durations
 from edgeferry.wire.codec import Message, WireError, decode
-from edgeferry.wire.desired import STABLE, Name, Version
+from edgeferry.wire.desired import STABLE, Name, Percent, Version
 from edgeferry.wire.messages import Code, Reason
 
 __all__ = ["EXTENSIONS", "OipRest", "no_route"]
@@ -36,11 +38,20 @@ EXTENSIONS = (
 )
 
 
+_Body = TypeVar("_Body", bound=Message)
+
+
 class _LoadBody(Message, frozen=True):
     version: Version
     model: str
     manifest: str
     label: Name = STABLE
+    percent: Percent = 0
+    stops_first: bool = False
+
+
+class _UnloadBody(Message, frozen=True):
+    label: Name | None = None
 
 
 class OipRest:
@@ -103,7 +114,7 @@ class OipRest:
             raise no_route(request)
         began_s = time.monotonic()
         deadline = deadline_of(request.headers, self._request_timeout_s)
-        with self._registry.hold(model, version) as served:
+        with self._registry.hold(model, version, routing_key=partial(_routing_key, request)) as served:
             try:
                 response, durations = _run(request, served, deadline)
             except RequestError as err:
@@ -121,10 +132,10 @@ class OipRest:
                 detail = "models are loaded and unloaded through the agent's own socket only"
                 raise RequestError(Code.PERMISSION_DENIED, Reason.BAD_REQUEST, detail)
             case "POST", ("models", model, "load"):
-                self._registry.load(_load_order(model, bytes(request.body)))
-                return json_response({})
+                return json_response(_told(self._registry.load(_load_order(model, bytes(request.body)))))
             case "POST", ("models", model, "unload"):
-                self._registry.unload(model)
+                wanted = _read(_UnloadBody, bytes(request.body) or b"{}")
+                self._registry.unload(model, wanted.label or "")
                 return json_response({})
             case _:
                 raise no_route(request)
@@ -147,14 +158,27 @@ def _run(request: Request, served: ServedVersion, deadline: Deadline) -> tuple[R
 
 
 def _load_order(model: str, body: bytes) -> LoadOrder:
-    try:
-        wanted = decode(_LoadBody, body)
-    except WireError as err:
-        raise RequestError.bad(str(err)) from err
+    wanted = _read(_LoadBody, body)
     path, manifest = Path(wanted.model), Path(wanted.manifest)
     if not (path.is_absolute() and manifest.is_absolute()):
         raise RequestError.bad(f"paths {wanted.model!r} and {wanted.manifest!r} have to be absolute")
-    return LoadOrder(model, wanted.version, path, manifest, wanted.label)
+    return LoadOrder(model, wanted.version, path, manifest, wanted.label, wanted.percent, wanted.stops_first)
+
+
+def _read(kind: type[_Body], body: bytes) -> _Body:
+    try:
+        return decode(kind, body)
+    except WireError as err:
+        raise RequestError.bad(str(err)) from err
+
+
+def _told(loaded: Loaded) -> dict[str, Any]:
+    return {"swap": loaded.swap, "gap_ms": loaded.gap_ms} if loaded.swap else {}
+
+
+def _routing_key(request: Request) -> str:
+    header_bytes = number_of(request.headers, HEADER_LENGTH)
+    return routing_key_of(request.headers.get(ROUTING_KEY, ""), parameters_of(request.body, header_bytes))
 
 
 def no_route(request: Request) -> RequestError:

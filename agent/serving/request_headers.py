@@ -7,7 +7,9 @@ from edgeferry.agent.serving.errors import RequestError
 from edgeferry.agent.serving.invocation import Deadline
 from edgeferry.agent.serving.stats import Durations
 
-__all__ = ["deadline_of", "number_of", "server_timing"]
+__all__ = ["ROUTING_KEY", "deadline_of", "number_of", "server_timing"]
+
+ROUTING_KEY = "x-routing-key"  # over gRPC as metadata of that name
 
 _MAX_TIMEOUT_MS = 3_600_000
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgeferry.agent.serving import protos
 from edgeferry.agent.serving.errors import RequestError
-from edgeferry.agent.serving.invocation import Deadline
+from edgeferry.agent.serving.invocation import Caller, Deadline
 from edgeferry.agent.serving.metrics import Metrics
 from edgeferry.agent.serving.protobuf import Fields, Schema, decode_message, encode_message
 from edgeferry.agent.serving.queue import Tensors
@@ -34,6 +34,7 @@ _SIGNATURE_DEF_TYPE = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
 _PREDICT_METHOD = "tensorflow/serving/predict"
 
 _Answer = tuple[Fields, Durations]
+_CarryOut = Callable[[ServedVersion, Fields, Deadline], _Answer]
 
 
 class TfsGrpc:
@@ -43,26 +44,22 @@ class TfsGrpc:
         self._registry = registry
         self._metrics = metrics
 
-    def predict(self, body: bytes, deadline: Deadline) -> bytes:
+    def predict(self, body: bytes, caller: Caller) -> bytes:
         """Run a model on tensors."""
         request = decode_message(protos.PREDICT_REQUEST, body)
-        return self._run(
-            "predict", request, protos.PREDICT_RESPONSE, lambda served: _predict(served, request, deadline)
-        )
+        return self._run("predict", request, protos.PREDICT_RESPONSE, caller, carry_out=_predict)
 
-    def classify(self, body: bytes, deadline: Deadline) -> bytes:
+    def classify(self, body: bytes, caller: Caller) -> bytes:
         """Run a model on examples, for the scores of its classes."""
         request = decode_message(protos.EXAMPLES_REQUEST, body)
-        schema = protos.CLASSIFICATION_RESPONSE
-        return self._run("classify", request, schema, lambda served: _classify(served, request, deadline))
+        return self._run("classify", request, protos.CLASSIFICATION_RESPONSE, caller, carry_out=_classify)
 
-    def regress(self, body: bytes, deadline: Deadline) -> bytes:
+    def regress(self, body: bytes, caller: Caller) -> bytes:
         """Run a model on examples, for one value each."""
         request = decode_message(protos.EXAMPLES_REQUEST, body)
-        schema = protos.REGRESSION_RESPONSE
-        return self._run("regress", request, schema, lambda served: _regress(served, request, deadline))
+        return self._run("regress", request, protos.REGRESSION_RESPONSE, caller, carry_out=_regress)
 
-    def get_model_metadata(self, body: bytes, _deadline: Deadline) -> bytes:
+    def get_model_metadata(self, body: bytes, _caller: Caller) -> bytes:
         """Tell a model's signatures."""
         request = decode_message(protos.METADATA_REQUEST, body)
         wanted = request.get("metadata_field", [])
@@ -80,19 +77,17 @@ class TfsGrpc:
             answer = {"model_spec": _resolved(served, ""), "metadata": metadata}
         return encode_message(protos.METADATA_RESPONSE, answer)
 
-    def get_model_status(self, body: bytes, _deadline: Deadline) -> bytes:
+    def get_model_status(self, body: bytes, _caller: Caller) -> bytes:
         """Tell a model's loaded versions."""
         versions = status(self._registry, _model_spec(decode_message(protos.STATUS_REQUEST, body)))
         states = [{"version": version, "state": _AVAILABLE, "status": {}} for version in versions]
         return encode_message(protos.STATUS_RESPONSE, {"model_version_status": states})
 
-    def _run(
-        self, method: str, request: Fields, schema: Schema, carry_out: Callable[[ServedVersion], _Answer]
-    ) -> bytes:
+    def _run(self, method: str, request: Fields, schema: Schema, caller: Caller, *, carry_out: _CarryOut) -> bytes:
         began_s = time.monotonic()
-        with hold(self._registry, _model_spec(request)) as served:
+        with hold(self._registry, _model_spec(request), routing_key=caller.routing_key) as served:
             try:
-                fields, durations = carry_out(served)
+                fields, durations = carry_out(served, request, caller.deadline)
             except RequestError as err:
                 self._metrics.refused(served.name, err.code)
                 raise

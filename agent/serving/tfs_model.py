@@ -18,15 +18,20 @@ __all__ = ["hold", "run", "signature", "status"]
 
 
 @contextmanager
-def hold(registry: Registry, spec: ModelSpec) -> Iterator[ServedVersion]:
+def hold(registry: Registry, spec: ModelSpec, *, routing_key: str = "") -> Iterator[ServedVersion]:
     """Give the version that ``spec`` means; it stays loaded until the block is left.
+
+    Args:
+        registry: What is loaded.
+        spec: Which version.
+        routing_key: Whose request it is, where ``spec`` leaves the version open; empty for anybody's.
 
     Raises:
         RequestError: It is not loaded, in TensorFlow Serving's words.
     """
     version = "" if spec.version is None else str(spec.version)
     try:
-        with registry.hold(spec.name, version, label=spec.label) as served:
+        with registry.hold(spec.name, version, label=spec.label, routing_key=lambda: routing_key) as served:
             yield served
     except UnknownVersionError as err:
         raise (

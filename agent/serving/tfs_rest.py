@@ -8,7 +8,7 @@ from edgeferry.agent.serving.http_message import Request, Response
 from edgeferry.agent.serving.metrics import Metrics
 from edgeferry.agent.serving.oip_response import json_response
 from edgeferry.agent.serving.registry import Registry, ServedVersion
-from edgeferry.agent.serving.request_headers import deadline_of, server_timing
+from edgeferry.agent.serving.request_headers import ROUTING_KEY, deadline_of, server_timing
 from edgeferry.agent.serving.signatures import Signature, signatures_of
 from edgeferry.agent.serving.stats import Durations
 from edgeferry.agent.serving.tfs_examples import (
@@ -62,7 +62,7 @@ class TfsRest:
 
     def _run(self, request: Request, method: TfsMethod, spec: ModelSpec) -> Response:
         began_s = time.monotonic()
-        with hold(self._registry, spec) as served:
+        with hold(self._registry, spec, routing_key=request.headers.get(ROUTING_KEY, "")) as served:
             try:
                 body, durations = self._carry_out(request, method, served)
             except RequestError as err:

@@ -7,13 +7,13 @@ installed without keeping the others from it.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from edgeferry.agent.state import slot_of
 from edgeferry.agent.trust.errors import MissingError
 from edgeferry.agent.trust.updater import BlobSource, DeviceUpdater, take, target_ref
 from edgeferry.wire.codec import WireError
 from edgeferry.wire.desired import (
     MAX_DOCUMENT_BYTES,
     MAX_MANIFEST_BYTES,
-    STABLE,
     ArtifactManifest,
     BlobRef,
     DesiredDocument,
@@ -52,9 +52,9 @@ class Resolved:
     """What the signed documents say to this device.
 
     Attributes:
-        wishes: What to run, by model; a model that is in no document is to be unloaded.
-        manifests: The manifest of each wish, by model.
-        refusals: What is wished and cannot be had: the version and why, by model. It has no entry in ``wishes``.
+        wishes: What to run, by slot (see `state.slot_of`); what is in no document is to be unloaded.
+        manifests: The manifest of each wish, by slot.
+        refusals: What is wished and cannot be had: the version and why, by slot. It has no entry in ``wishes``.
         groups: The groups of this device.
         generation: Version of the timestamp.
         root_version: Version of the root.
@@ -159,20 +159,22 @@ def _bound(
     targets: _Targets, profile: str, wished: dict[str, Wish]
 ) -> tuple[dict[str, ModelWish], dict[str, ArtifactManifest], dict[str, tuple[int, Problem]]]:
     """Bind each wish to the manifest of this device's profile, or to the problem with it."""
-    versions = {model: wish.labels[STABLE] for model, wish in wished.items()}
-    paths = {model: manifest_path(model, version, profile) for model, version in versions.items()}
+    versions = [
+        (model, label, version) for model, wish in wished.items() for label, version in sorted(wish.labels.items())
+    ]
+    paths = {(model, version): manifest_path(model, version, profile) for model, _, version in versions}
     data = targets.get(paths.values(), max_bytes=MAX_MANIFEST_BYTES)
     wishes: dict[str, ModelWish] = {}
     manifests: dict[str, ArtifactManifest] = {}
     refusals: dict[str, tuple[int, Problem]] = {}
-    for model, version in versions.items():
-        found = _manifest(data.get(paths[model]), model, version, profile)
+    for model, label, version in versions:
+        slot, path = slot_of(model, label), paths[model, version]
+        found = _manifest(data.get(path), model, version, profile)
         if isinstance(found, Problem):
-            refusals[model] = (version, found)
+            refusals[slot] = (version, found)
             continue
-        manifests[model] = found
-        ref = targets.read[paths[model]]
-        wishes[model] = ModelWish(model=model, version=version, manifest=ref, attempt=wished[model].attempt)
+        manifests[slot] = found
+        wishes[slot] = wished[model].bound(model, label, targets.read[path])
     return wishes, manifests, refusals
 
 

@@ -20,8 +20,8 @@ from edgeferry.agent.events import (
     Verified,
     Wished,
 )
-from edgeferry.agent.state import AgentState, Installed, Phase, decode_state, encode_state
-from edgeferry.wire.desired import BlobRef, ModelWish
+from edgeferry.agent.state import AgentState, Installed, Phase, decode_state, encode_state, label_of, model_of, slot_of
+from edgeferry.wire.desired import STABLE, BlobRef, ModelWish
 from edgeferry.wire.messages import Code, Outcome, Problem, Reason
 
 MODEL = "cats"
@@ -32,8 +32,11 @@ def blob(name: str) -> BlobRef:
     return BlobRef(sha256=hashlib.sha256(name.encode()).hexdigest(), size_bytes=1000)
 
 
-def target(version: int, model: str = MODEL, attempt: int = 0) -> Target:
-    wish = ModelWish(model=model, version=version, manifest=blob(f"{model} {version} manifest"), attempt=attempt)
+def target(version: int, slot: str = MODEL, attempt: int = 0, *, percent: int = 0) -> Target:
+    model = model_of(slot)
+    manifest = blob(f"{model} {version} manifest")
+    label = "" if slot == model else label_of(slot)
+    wish = ModelWish(model, version, manifest, attempt, label, percent)
     installed = Installed(
         deployment=wish.deployment_id(),
         version=version,
@@ -41,6 +44,7 @@ def target(version: int, model: str = MODEL, attempt: int = 0) -> Target:
         manifest=wish.manifest,
         model=blob(f"{model} {version} model"),
         selftest=blob(f"{model} {version} selftest"),
+        percent=percent,
     )
     return Target(wish, installed)
 
@@ -53,7 +57,7 @@ class Device:
     """The lifecycle of one device; every effect that is awaited succeeds unless it is told to fail.
 
     Attributes:
-        serving: Version that the serving process answers with, by model.
+        serving: Version that the serving process answers with, by slot.
         failures: What the effect of a kind answers instead of success.
         pending: Effects that wait for an answer.
         effects: Everything that was wanted so far.
@@ -76,7 +80,7 @@ class Device:
         return effects
 
     def wish(self, *targets: Target, refusals: dict[str, tuple[int, Problem]] | None = None) -> None:
-        self.tell(Wished({t.wish.model: t for t in targets}, refusals or {}))
+        self.tell(Wished({slot_of(t.wish.model, t.wish.label or STABLE): t for t in targets}, refusals or {}))
 
     def run(self) -> None:
         """Answer effects until nothing is awaited."""
@@ -111,14 +115,19 @@ class Device:
         return self.tell(ServingStarted())
 
     def crash_serving(self, suspect: str, *, proven: bool) -> None:
-        """End the serving process while it runs ``suspect``, and start another one."""
+        """End the serving process while it runs what is active in the slot ``suspect``, and start another one."""
         self._lose_serving()
-        self.fault(proven=proven, model=suspect)
+        self.fault_of(suspect, proven=proven)
         self._lose_serving()  # it is down: what was wanted of it just now comes to nothing
         self.tell(ServingStarted())
 
-    def fault(self, *, proven: bool, model: str = MODEL, version: int = 0) -> None:
-        self.tell(Faulted(model, problem(Reason.SERVING_CRASHED), proven, version))
+    def fault(self, *, proven: bool, model: str = MODEL, version: int = 0, slot: str = "") -> None:
+        self.tell(Faulted(model, problem(Reason.SERVING_CRASHED), proven, version, slot))
+
+    def fault_of(self, slot: str, *, proven: bool) -> None:
+        record = self.state.models.get(slot)
+        version = record.active.version if record and record.active else 0
+        self.fault(proven=proven, model=model_of(slot), version=version)
 
     def end_watch(self) -> None:
         self.now_ms += WATCH_S * 1000
@@ -147,10 +156,10 @@ class Device:
                 self.pending.append(effect)
             case Cancel(deployment=identity):
                 self.pending = [e for e in self.pending if getattr(e, "deployment", None) != identity]
-            case Load(model=model, target=installed):
-                self.serving[model] = installed.version
-            case Unload(model=model):
-                self.serving.pop(model, None)
+            case Load(slot=slot, target=installed):
+                self.serving[slot] = installed.version
+            case Unload(slot=slot):
+                self.serving.pop(slot, None)
             case Collect():
                 pass
 
@@ -163,13 +172,13 @@ def _success_of(effect: Effect, serving: dict[str, int]) -> LifecycleEvent:
             return Verified(identity)
         case Try(deployment=identity):
             return TrialPassed(identity)
-        case Activate(deployment=identity, model=model, target=installed):
-            serving[model] = installed.version
+        case Activate(deployment=identity, slot=slot, target=installed):
+            serving[slot] = installed.version
             return Activated(identity)
-        case Restore(deployment=identity, model=model, target=installed):
-            serving.pop(model, None)
+        case Restore(deployment=identity, slot=slot, target=installed):
+            serving.pop(slot, None)
             if installed:
-                serving[model] = installed.version
+                serving[slot] = installed.version
             return Restored(identity)
         case _:
             raise AssertionError(effect)

@@ -26,8 +26,9 @@ from edgeferry.agent.inbox import Acknowledged, Connected, Done, Inbox, Received
 from edgeferry.agent.lanes import Lane
 from edgeferry.agent.performer import Lanes, LoadRefusedError, Performer, ServingLostError
 from edgeferry.agent.runner import Parts, Runner, Settings
+from edgeferry.agent.serving_client import Serve, Takeover
 from edgeferry.agent.spool import Spool
-from edgeferry.agent.state import AgentState
+from edgeferry.agent.state import AgentState, slot_of
 from edgeferry.agent.store import Store
 from edgeferry.agent.supervisor import ServingUp
 from edgeferry.agent.systemd import Notifier
@@ -37,6 +38,7 @@ from edgeferry.device_profiles import load_profile
 from edgeferry.wire.blocks import Block, parse_block_request
 from edgeferry.wire.codec import decode, encode
 from edgeferry.wire.desired import (
+    STABLE,
     ArtifactManifest,
     BlobRef,
     DifferenceRef,
@@ -48,7 +50,7 @@ from edgeferry.wire.desired import (
     decode_manifest,
 )
 from edgeferry.wire.difference import Operation, Piece, difference_of
-from edgeferry.wire.messages import Code, Event, Info, ModelState, Problem, Reason, State
+from edgeferry.wire.messages import Code, Event, Info, ModelState, Problem, Reason, State, Swap
 from edgeferry.wire.topics import TopicKind, Topics
 
 from .disk_faults import FaultyDisk
@@ -147,9 +149,8 @@ class Fleet:
 
     def publish(self, *wishes: ModelWish) -> None:
         self.generation += 1
-        documents = self.add(
-            msgspec.json.encode(_Documents({wish.model: wish for wish in wishes}, tuple(self.differences)))
-        )
+        slots = {slot_of(wish.model, wish.label or STABLE): wish for wish in wishes}
+        documents = self.add(msgspec.json.encode(_Documents(slots, tuple(self.differences))))
         self.timestamp = msgspec.json.encode(_Timestamp(self.generation, documents))
 
     def frames(self, payload: bytes) -> list[bytes]:
@@ -213,7 +214,7 @@ class SimulatedHands:
     """Trial and serving process: every candidate passes and loads unless a failure stands here.
 
     Attributes:
-        serving: What answers, by model.
+        serving: What answers, by slot.
         trial: What the trial says.
         on_try: What happens during the trial.
         refusal: Why the version of this number is not loaded.
@@ -237,21 +238,24 @@ class SimulatedHands:
     def cancel_trial(self) -> None:
         self.calls.append("cancel")
 
-    def load(self, name: str, version: int, model: Path, manifest: Path, label: str) -> None:
-        self.calls.append(f"load {name} {version} {label}")
+    def load(self, wanted: Serve) -> Takeover:
+        self.calls.append(f"load {wanted.model} {wanted.version} {wanted.label}")
         if self.is_lost:
             raise ServingLostError("simulated loss")
-        if version in self.refusal:
-            raise LoadRefusedError(self.refusal[version])
-        for path in (model, manifest):
+        if wanted.version in self.refusal:
+            raise LoadRefusedError(self.refusal[wanted.version])
+        for path in (wanted.path, wanted.manifest):
             assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name, f"{path} is loaded and has other bytes"
-        self.serving[name] = version
+        slot = slot_of(wanted.model, wanted.label)
+        takeover = Takeover(Swap.BOTH) if slot in self.serving else Takeover()
+        self.serving[slot] = wanted.version
+        return takeover
 
-    def unload(self, name: str) -> None:
-        self.calls.append(f"unload {name}")
+    def unload(self, model: str, label: str) -> None:
+        self.calls.append(f"unload {model} {label}")
         if self.is_lost:
             raise ServingLostError("simulated loss")
-        self.serving.pop(name, None)
+        self.serving.pop(slot_of(model, label), None)
 
 
 @dataclass(frozen=True)

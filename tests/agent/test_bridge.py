@@ -33,6 +33,7 @@ class Call:
     body: bytes
     header_bytes: int | None
     timeout_s: float
+    routing_key: str = ""
 
 
 @dataclass
@@ -48,9 +49,16 @@ class SimulatedServing:
     gate: threading.Event = field(default_factory=threading.Event)
 
     def infer(
-        self, model: str, version: str, body: bytes | memoryview, header_bytes: int | None, timeout_s: float
+        self,
+        model: str,
+        version: str,
+        body: bytes | memoryview,
+        header_bytes: int | None,
+        timeout_s: float,
+        *,
+        routing_key: str = "",
     ) -> tuple[int, bytes, int | None]:
-        self.calls.append(Call(model, version, bytes(body), header_bytes, timeout_s))
+        self.calls.append(Call(model, version, bytes(body), header_bytes, timeout_s, routing_key))
         assert self.gate.wait(30)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -137,6 +145,11 @@ class TestPassing:
         client.ask(topic=TOPICS.infer(DEVICE, MODEL, "canary"))
 
         assert client.serving.calls[0].version == "canary"
+
+    def test_whose_request_it_is_is_passed_on(self, client: Client) -> None:
+        client.ask(routing_key="user-7")
+
+        assert client.serving.calls[0].routing_key == "user-7"
 
     def test_the_answer_carries_the_correlation(self, client: Client) -> None:
         answer = client.ask(correlation=b"\x07")

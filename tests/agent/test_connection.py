@@ -13,6 +13,8 @@ import iotcore
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from edgeferry.agent.config import BrokerUrl
 from edgeferry.agent.connection import (
@@ -193,6 +195,15 @@ class TestConversation:
 
         wait_until(lambda: device.inferences, "the request")
         assert device.all(Received) == []
+
+    def test_whose_request_it_is_comes_with_it(self, device: Device, person: Person) -> None:
+        properties = Properties(PacketTypes.PUBLISH)
+        properties.UserProperty = [("other", "x"), ("routing_key", "user-7")]
+
+        person.client.publish(TOPICS.infer(DEVICE, "digits"), b"{}", properties=properties)
+
+        wait_until(lambda: device.inferences, "the request")
+        assert device.inferences[0].routing_key == "user-7"
 
     def test_correlation_and_expiry_are_sent(self, device: Device, person: Person) -> None:
         heard: list[mqtt.MQTTMessage] = []

@@ -1,34 +1,48 @@
 """The trial and the serving process as the performer uses them: a real trial, and a server that answers by the book."""
 
+import json
 import socketserver
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace as replace_field
 
 from edgeferry.agent.hands import ModelHands
 from edgeferry.agent.performer import LoadRefusedError, ServingLostError
-from edgeferry.agent.serving_client import ServingClient
-from edgeferry.device_profiles import Swap, load_profile
-from edgeferry.wire.messages import Code, Problem, Reason
+from edgeferry.agent.serving_client import Serve, ServingClient, Takeover
+from edgeferry.device_profiles import DeviceProfile, load_profile
+from edgeferry.device_profiles import Swap as ProfileSwap
+from edgeferry.wire.codec import encode
+from edgeferry.wire.messages import Code, Problem, Reason, Swap
 from tests.models import artifact_folder, countdown_model
+from tests.wire.examples import MANIFEST
 
 from .waiting import wait_until
 
 PROFILE = load_profile("generic-x86-64")
+SMALL = replace(PROFILE, serving=replace(PROFILE.serving, swap=ProfileSwap.STOP_FIRST))
+LENGTH = b"Content-Length:"
 
 
 class Answering(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """A serving process that gives the same answer to everything; nothing at all while ``answer`` is empty."""
+    """A serving process that gives the same answer to everything, with ``body``; none at all while that is empty.
+
+    Attributes:
+        loads: What it was told to load.
+        refusal: What it answers to that; empty for ``body`` as to everything else.
+    """
 
     daemon_threads = True
-    answer = b""
+    body = b"{}"
+    refusal = b""
 
     def __init__(self, path: str) -> None:
         super().__init__(path, _Handler)
-        self.asked: list[bytes] = []
+        self.loads: list[dict[str, Any]] = []
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -36,10 +50,17 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         while line := self.rfile.readline():
-            if line.startswith((b"POST ", b"{}POST")):
-                self.server.asked.append(line)
-            if line == b"\r\n" and self.server.answer:
-                self.wfile.write(self.server.answer)
+            lengths = [int(field[15:]) for field in iter(self.rfile.readline, b"\r\n") if field.startswith(LENGTH)]
+            body = self.rfile.read(*lengths)
+            if b"/load " in line:
+                self.server.loads.append(json.loads(body))
+                self._say(b"400 Bad Request" if self.server.refusal else b"200 OK", self.server.refusal)
+            else:
+                self._say(b"200 OK", b"")
+
+    def _say(self, status: bytes, refusal: bytes) -> None:
+        if body := refusal or self.server.body:
+            self.wfile.write(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
 
 
 @pytest.fixture
@@ -52,20 +73,24 @@ def server(memory_path: Path) -> Iterator[Answering]:
         thread.join(10)
 
 
-def hands_in(folder: Path, timeout_s: float = 10.0) -> ModelHands:
-    return ModelHands(ServingClient(folder / "serving.sock", timeout_s), PROFILE)
+def hands_in(folder: Path, profile: DeviceProfile = PROFILE, timeout_s: float = 10.0) -> ModelHands:
+    return ModelHands(ServingClient(folder / "serving.sock", timeout_s), profile)
 
 
-def load(hands: ModelHands) -> None:
-    hands.load("cats", 1, Path("/model"), Path("/manifest"), "stable")
+def manifest_of(folder: Path, memory_bytes: int) -> Path:
+    path = folder / "artifact.json"
+    path.write_bytes(encode(replace_field(MANIFEST, memory_bytes=memory_bytes)))
+    return path
+
+
+def load(hands: ModelHands) -> Takeover:
+    return hands.load(Serve("cats", 1, Path("/model"), Path("/manifest"), "stable"))
 
 
 class TestServing:
     def test_a_version_that_is_loaded_is_loaded(self, memory_path: Path, server: Answering) -> None:
-        server.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-
         load(hands_in(memory_path))
-        hands_in(memory_path).unload("cats")
+        hands_in(memory_path).unload("cats", "stable")
 
     def test_a_process_that_is_gone_is_lost(self, memory_path: Path) -> None:
         hands = hands_in(memory_path)
@@ -73,11 +98,10 @@ class TestServing:
         with pytest.raises(ServingLostError, match="does not answer"):
             load(hands)
         with pytest.raises(ServingLostError, match="does not answer"):
-            hands.unload("cats")
+            hands.unload("cats", "stable")
 
     def test_a_version_that_is_refused_is_told_with_the_reason(self, memory_path: Path, server: Answering) -> None:
-        body = b'{"error":"no such op","code":"INVALID_ARGUMENT","reason":"MODEL_INVALID"}'
-        server.answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+        server.refusal = b'{"error":"no such op","code":"INVALID_ARGUMENT","reason":"MODEL_INVALID"}'
 
         with pytest.raises(LoadRefusedError) as caught:
             load(hands_in(memory_path))
@@ -86,22 +110,67 @@ class TestServing:
             code=Code.INVALID_ARGUMENT, reason=Reason.MODEL_INVALID, detail="no such op"
         )
 
-    def test_where_memory_holds_one_version_alone_the_old_one_is_unloaded_first(
+    def test_where_the_profile_holds_one_version_alone_the_old_one_is_unloaded_first(
         self, memory_path: Path, server: Answering
     ) -> None:
-        server.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-        small = replace(PROFILE, serving=replace(PROFILE.serving, swap=Swap.STOP_FIRST))
+        server.body = b'{"swap":"stop_first","gap_ms":12}'
 
-        load(ModelHands(ServingClient(memory_path / "serving.sock", 10.0), small))
+        takeover = load(hands_in(memory_path, SMALL))
 
-        assert [line.split()[1] for line in server.asked] == [
-            b"/v2/repository/models/cats/unload",
-            b"/v2/repository/models/cats/load",
-        ]
+        assert takeover == Takeover(Swap.STOP_FIRST, 12)
+        assert server.loads[0]["stops_first"] is True
+
+    def test_where_memory_holds_both_the_old_one_serves_on(self, memory_path: Path, server: Answering) -> None:
+        server.body = b'{"swap":"both"}'
+
+        takeover = load(hands_in(memory_path))
+
+        assert takeover == Takeover(Swap.BOTH)
+        assert server.loads[0]["stops_first"] is False
+
+    @pytest.mark.parametrize(("needed_bytes", "stops_first"), [(100 << 20, False), (1 << 40, True)])
+    def test_a_version_that_does_not_fit_beside_what_is_held_takes_its_place(
+        self, memory_path: Path, server: Answering, needed_bytes: int, *, stops_first: bool
+    ) -> None:
+        manifest = manifest_of(memory_path, needed_bytes)
+
+        hands_in(memory_path).load(Serve("cats", 1, Path("/model"), manifest, "stable"))
+
+        assert server.loads[0]["stops_first"] is stops_first
+
+    def test_memory_that_is_held_already_counts(self, memory_path: Path, server: Answering) -> None:
+        limit_bytes = PROFILE.serving.memory_limit_bytes
+        server.body = b'{"rss_bytes":%d}' % (limit_bytes - (99 << 20))
+
+        hands_in(memory_path).load(Serve("cats", 1, Path("/model"), manifest_of(memory_path, 100 << 20), "stable"))
+
+        assert server.loads[0]["stops_first"] is True
+
+    @pytest.mark.parametrize("needed_bytes", [1 << 10, 1 << 40])
+    def test_a_canary_for_which_there_is_no_room_is_refused(
+        self, memory_path: Path, server: Answering, needed_bytes: int
+    ) -> None:
+        profile = SMALL if needed_bytes < 1 << 20 else PROFILE
+        wanted = Serve("cats", 2, Path("/model"), manifest_of(memory_path, needed_bytes), "canary", 10)
+
+        with pytest.raises(LoadRefusedError, match="cannot serve as canary beside what serves") as caught:
+            hands_in(memory_path, profile).load(wanted)
+
+        assert caught.value.problem.reason is Reason.MEMORY_LIMIT
+        assert server.loads == []
+
+    def test_a_version_that_is_loaded_already_needs_no_room(self, memory_path: Path, server: Answering) -> None:
+        server.body = b'{"models":{"cats":{"1":{}}},"swap":"both"}'
+
+        load(hands_in(memory_path, SMALL))
+
+        assert server.loads[0]["stops_first"] is False
 
     def test_a_process_that_does_not_answer_has_said_nothing_of_the_model(
         self, memory_path: Path, server: Answering
     ) -> None:
+        server.body = b""
+
         with pytest.raises(ServingLostError):
             load(hands_in(memory_path, timeout_s=0.05))
 

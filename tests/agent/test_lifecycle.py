@@ -17,7 +17,7 @@ from edgeferry.agent.events import (
 )
 from edgeferry.agent.lifecycle import MAX_REFUSED, is_wanted, kept_blobs, next_deadline_ms
 from edgeferry.agent.state import Phase
-from edgeferry.wire.messages import EventKind, Outcome, Reason
+from edgeferry.wire.messages import EventKind, Outcome, Reason, Swap
 
 from .lifecycle_device import MODEL, WATCH_S, Device, blob, problem, target
 
@@ -648,3 +648,235 @@ class TestEvents:
         running.fault(proven=True)
 
         assert running.pending == [Restore(V2.installed.deployment, MODEL, V1.installed)]
+
+
+CANARY = f"{MODEL}/canary"
+CANARY2 = target(2, CANARY, percent=10)
+
+
+class TestLabels:
+    def test_a_canary_serves_beside_the_stable_version(self, running: Device) -> None:
+        running.wish(V1, CANARY2)
+        running.run()
+
+        assert running.serving == {MODEL: 1, CANARY: 2}
+        assert running.outcome(CANARY) == (2, Outcome.ACTIVE, None)
+        assert running.state.served() == {MODEL: {"stable": 1, "canary": 2}}
+
+    def test_it_goes_the_whole_way_that_every_version_goes(self, running: Device) -> None:
+        running.effects.clear()
+
+        running.wish(V1, CANARY2)
+        running.run()
+
+        assert [type(e) for e in running.effects if type(e) in EFFECT_OF.values()] == [Fetch, Verify, Try, Activate]
+
+    def test_the_stable_version_comes_first(self, device: Device) -> None:
+        device.wish(V1, CANARY2)
+        device.run()
+
+        assert [version for version, _ in device.outcomes()] == [1, 2]
+
+    def test_its_events_name_the_model_and_the_label(self, running: Device) -> None:
+        running.wish(V1, CANARY2)
+        running.run()
+
+        stable, canary = running.state.outbox
+        assert (stable.model, stable.label) == (MODEL, "")
+        assert (canary.model, canary.label) == (MODEL, "canary")
+
+    def test_a_canary_that_fails_its_trial_leaves_the_stable_version_alone(self, running: Device) -> None:
+        running.failures[Try] = problem()
+
+        running.wish(V1, CANARY2)
+        running.run()
+
+        assert running.serving == {MODEL: 1}
+        assert running.outcome(CANARY) == (2, Outcome.FAILED, Reason.SELFTEST_MISMATCH)
+        assert running.state.models[MODEL].active == V1.installed
+
+    def test_a_watched_canary_at_fault_is_withdrawn_and_the_stable_version_stays(self, running: Device) -> None:
+        running.wish(V1, CANARY2)
+        running.run()
+
+        running.fault(proven=True, version=2)
+        running.run()
+
+        assert running.serving == {MODEL: 1}
+        assert running.outcome(CANARY) == (2, Outcome.ROLLED_BACK, Reason.SERVING_CRASHED)
+        assert running.outcome() == (1, Outcome.ACTIVE, None)
+
+    def test_a_canary_that_crashes_too_often_is_quarantined_alone(self, running: Device) -> None:
+        running.wish(V1, CANARY2)
+        running.run()
+        running.end_watch()
+
+        for _ in range(3):
+            running.crash_serving(CANARY, proven=True)
+
+        assert running.serving == {MODEL: 1}
+        assert running.state.models[CANARY].quarantined
+        assert not running.state.models[MODEL].quarantined
+
+    def test_a_fault_of_the_stable_version_is_not_the_canarys(self, running: Device) -> None:
+        running.wish(V1, CANARY2)
+        running.run()
+        running.end_watch()
+
+        running.fault(proven=False, version=1)
+
+        assert (running.state.models[MODEL].crashes, running.state.models[CANARY].crashes) == (1, 0)
+
+    def test_both_are_loaded_again_by_a_new_serving_process(self, running: Device) -> None:
+        running.wish(V1, CANARY2)
+        running.run()
+        running.end_watch()
+
+        running.kill()
+        running.boot()
+
+        assert running.serving == {MODEL: 1, CANARY: 2}
+
+    def test_another_share_is_a_deployment_that_loads_and_fetches_nothing(self, running: Device) -> None:
+        running.wish(V1, CANARY2)
+        running.run()
+        running.effects.clear()
+
+        running.wish(V1, target(2, CANARY, percent=50))
+        running.run()
+
+        assert [type(e) for e in running.effects if not isinstance(e, Collect)] == [Activate]
+        active = running.state.models[CANARY].active
+        assert active is not None
+        assert active.percent == 50
+        assert running.phase(CANARY) is Phase.WATCHING
+
+    def test_a_share_that_turns_out_too_large_ends_in_no_canary_at_all(self, running: Device) -> None:
+        running.wish(V1, CANARY2)
+        running.run()
+        running.wish(V1, target(2, CANARY, percent=50))
+        running.run()
+
+        running.fault(proven=True, version=2)
+        running.run()
+
+        assert running.serving == {MODEL: 1}
+
+    def test_a_canary_that_is_no_longer_wished_is_withdrawn_at_once(self, running: Device) -> None:
+        running.wish(V1, CANARY2)
+        running.run()
+
+        running.wish(V1)
+
+        assert running.serving == {MODEL: 1}
+        assert CANARY not in running.state.models
+
+    def test_what_only_the_canary_needed_is_kept_as_long_as_it_is_wished(self, running: Device) -> None:
+        running.wish(V1, CANARY2)
+        running.run()
+        assert CANARY2.installed.model.sha256 in kept_blobs(running.state)
+
+        running.wish(V1)
+
+        assert CANARY2.installed.model.sha256 not in kept_blobs(running.state)
+
+
+class TestPromotion:
+    @pytest.fixture
+    def canary(self, running: Device) -> Device:
+        """A device on which version 2 has been the canary for a while."""
+        running.wish(V1, CANARY2)
+        running.run()
+        running.end_watch()
+        running.effects.clear()
+        return running
+
+    def test_it_moves_a_label_and_nothing_else(self, canary: Device) -> None:
+        canary.wish(V2)
+        canary.run()
+
+        work = [effect for effect in canary.effects if not isinstance(effect, Collect)]
+        assert [type(effect) for effect in work] == [Activate, Unload]
+        assert canary.serving == {MODEL: 2}
+        assert canary.outcome() == (2, Outcome.ACTIVE, None)
+
+    def test_the_canary_serves_until_it_is_stable(self, canary: Device) -> None:
+        canary.wish(V2)
+
+        assert canary.serving == {MODEL: 1, CANARY: 2}
+        canary.run()
+        assert set(canary.state.models) == {MODEL}
+
+    def test_the_version_before_stays_as_previous_and_going_back_works_as_ever(self, canary: Device) -> None:
+        canary.wish(V2)
+        canary.run()
+        assert canary.state.models[MODEL].previous == V1.installed
+
+        canary.fault(proven=True, version=2)
+        canary.run()
+
+        assert canary.serving == {MODEL: 1}
+
+    def test_one_that_fails_withdraws_the_canary_too(self, canary: Device) -> None:
+        canary.failures[Activate] = problem(Reason.MODEL_INVALID)
+
+        canary.wish(V2)
+        canary.run()
+
+        assert canary.serving == {MODEL: 1}
+        assert set(canary.state.models) == {MODEL}
+
+    def test_killed_while_activating_it_is_stable_after_the_restart(self, canary: Device) -> None:
+        canary.wish(V2)
+
+        canary.kill()
+        canary.boot()
+        canary.wish(V2)
+        canary.run()
+
+        assert canary.serving == {MODEL: 2}
+        assert set(canary.state.models) == {MODEL}
+
+    def test_taken_back_before_it_is_done_the_canary_is_withdrawn_at_the_end(self, canary: Device) -> None:
+        canary.wish(V2)
+
+        canary.wish(V1)
+        canary.run()
+        canary.run()
+
+        assert canary.serving == {MODEL: 1}
+        assert set(canary.state.models) == {MODEL}
+
+    def test_a_crash_of_the_version_under_way_ends_the_promotion(self, canary: Device) -> None:
+        canary.wish(V2)
+
+        canary.fault(proven=True, version=2)
+
+        assert canary.serving == {MODEL: 1}
+        assert canary.outcome() == (2, Outcome.FAILED, Reason.SERVING_CRASHED)
+
+    def test_a_version_that_stays_loaded_as_previous_serves_again_without_being_loaded(self, canary: Device) -> None:
+        before = target(1, f"{MODEL}/previous")
+        canary.wish(V2, before)
+        canary.run()
+        assert canary.serving == {MODEL: 2, f"{MODEL}/previous": 1}
+        canary.effects.clear()
+
+        canary.wish(V1)
+        canary.run()
+
+        work = [effect for effect in canary.effects if not isinstance(effect, Collect)]
+        assert [type(effect) for effect in work] == [Activate, Unload]
+        assert canary.serving == {MODEL: 1}
+
+
+def test_how_a_version_took_over_is_told(running: Device) -> None:
+    running.wish(V2)
+    running.run_until(Phase.ACTIVATING)
+
+    running.pending.clear()
+    running.tell(Activated(V2.installed.deployment, Swap.STOP_FIRST, 120))
+
+    last, event = running.state.models[MODEL].last, running.state.outbox[-1]
+    assert last is not None
+    assert (last.swap, last.gap_ms) == (event.swap, event.gap_ms) == (Swap.STOP_FIRST, 120)

@@ -28,7 +28,7 @@ from edgeferry.wire.messages import Event, EventKind, Outcome, Reason
 
 from .lifecycle_device import WATCH_S, Device, problem, target
 
-MODELS = ("cats", "dogs", "eels")
+SLOTS = ("cats", "cats/canary", "dogs", "eels")
 FORWARD = {Phase.FETCHING, Phase.VERIFYING, Phase.TRYING, Phase.ACTIVATING}
 WORKING = FORWARD | {Phase.ROLLING_BACK}
 
@@ -40,7 +40,7 @@ ANSWERS = {
     Restore: Restored,
 }
 
-names = st.sampled_from(MODELS)
+names = st.sampled_from(SLOTS)
 wishes = st.dictionaries(names, st.tuples(st.integers(1, 3), st.integers(0, 1)))
 refusals = st.dictionaries(names, st.integers(1, 3), max_size=1)
 
@@ -84,7 +84,7 @@ class Lifecycle(RuleBasedStateMachine):
     def lose_the_version_before(self) -> None:
         effect = self.device.pending.pop(0)
         assert isinstance(effect, Restore)
-        self.device.serving.pop(effect.model, None)
+        self.device.serving.pop(effect.slot, None)
         self.device.tell(Restored(effect.deployment, is_lost=True))
 
     @precondition(lambda self: self.device.answers)
@@ -110,7 +110,7 @@ class Lifecycle(RuleBasedStateMachine):
     @precondition(lambda self: self._watched())
     @rule(data=st.data())
     def fail_requests(self, data: st.DataObject) -> None:
-        self.device.fault(proven=True, model=data.draw(st.sampled_from(self._watched())))
+        self.device.fault(proven=True, slot=data.draw(st.sampled_from(self._watched())))
 
     @rule(seconds=st.integers(-2 * WATCH_S, 2 * WATCH_S))
     def let_time_pass(self, seconds: int) -> None:

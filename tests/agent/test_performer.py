@@ -238,7 +238,7 @@ class TestServing:
         bench.performer.perform(Unload(MODEL))
 
         assert bench.serving.work() is None
-        assert bench.hands.calls == [f"unload {MODEL}"]
+        assert bench.hands.calls == [f"unload {MODEL} stable"]
 
 
 def test_collecting_is_asked_for(bench: Bench) -> None:

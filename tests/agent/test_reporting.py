@@ -25,7 +25,7 @@ def device() -> Device:
 
 def message(state: AgentState, standing: Standing | None = None) -> State:
     transfers = {V2.installed.deployment: TRANSFER}
-    return state_message(state, standing or Standing(), boot="cafe", now_ms=7, transfer_of=transfers.get)
+    return state_message(state, standing or Standing(), boot="cafe", now_ms=7, transfer_of=transfers.get, figures={})
 
 
 def reported(device: Device) -> ModelState:

@@ -17,7 +17,17 @@ from edgeferry.agent.state import AgentState, Phase
 from edgeferry.agent.supervisor import ServingDown, ServingUp
 from edgeferry.agent.systemd import Notifier
 from edgeferry.wire.codec import decode, encode
-from edgeferry.wire.messages import EventKind, ModelTelemetry, Outcome, Problem, Reason, State, Telemetry
+from edgeferry.wire.desired import ModelWish
+from edgeferry.wire.messages import (
+    EventKind,
+    LabelTelemetry,
+    ModelTelemetry,
+    Outcome,
+    Problem,
+    Reason,
+    State,
+    Telemetry,
+)
 from edgeferry.wire.topics import TopicKind
 
 from .disk_faults import FaultyDisk
@@ -263,6 +273,74 @@ class TestServing:
         updated.run(lambda: updated.inbox.put(crash(suspect="")), come_back)
 
         assert updated.hands.serving == {MODEL: 2}
+
+
+def canary_of(fleet: Fleet) -> ModelWish:
+    return msgspec.structs.replace(fleet.artifact(2), label="canary", percent=10)
+
+
+class TestTheCanary:
+    @pytest.fixture
+    def beside(self, fleet: Fleet, agent: SimulatedAgent) -> SimulatedAgent:
+        """An agent whose stable version becomes 1 and whose canary version 2."""
+        fleet.publish(fleet.artifact(1), canary_of(fleet))
+        return agent
+
+    def test_it_is_reported_beside_the_stable_version(self, beside: SimulatedAgent) -> None:
+        beside.run()
+
+        model = beside.model()
+        assert model.labels == {"stable": 1, "canary": 2}
+        assert (model.wanted, model.others["canary"].wanted) == (1, 2)
+        assert model.others["canary"].percent == 10
+
+    def test_its_figures_are_reported_beside_those_of_the_stable_version(self, beside: SimulatedAgent) -> None:
+        beside.run(lambda: beside.inbox.put(labelled(errors=0)))
+
+        model = beside.model()
+        assert (model.figures, model.others["canary"].figures) == (
+            LabelTelemetry(version=1, rps=9.0, total=90, errors_total=0),
+            LabelTelemetry(version=2, rps=1.0, total=10, errors_total=0),
+        )
+
+    def test_failing_most_of_its_requests_while_watched_it_is_withdrawn(self, beside: SimulatedAgent) -> None:
+        beside.run(lambda: beside.inbox.put(labelled(errors=9)))
+
+        assert beside.hands.serving == {MODEL: 1}
+        last = beside.model().others["canary"].last
+        assert last is not None
+        assert (last.version, last.outcome) == (2, Outcome.ROLLED_BACK)
+
+    def test_people_find_the_stable_version_under_its_name(self, beside: SimulatedAgent, fleet: Fleet) -> None:
+        beside.run()
+
+        folder = beside.store.directory / "models"
+        assert [path.name for path in folder.iterdir()] == [MODEL]
+        stable = beside.state.models[MODEL].active
+        assert stable is not None
+        assert (folder / MODEL / "active").resolve().name == stable.model.sha256
+
+    def test_promoted_it_fetches_and_loads_nothing(self, beside: SimulatedAgent, fleet: Fleet) -> None:
+        before: list[int] = []
+
+        def promote() -> None:
+            before.extend([fleet.blocks_sent, len(beside.hands.calls)])
+            fleet.publish(fleet.artifact(2))
+            beside.ring()
+
+        beside.run(promote)
+
+        assert beside.hands.serving == {MODEL: 2}
+        sent, calls = before
+        assert beside.hands.calls[calls:] == [f"load {MODEL} 2 stable", f"unload {MODEL} canary"]
+        assert fleet.blocks_sent - sent <= 2  # the document
+
+
+def labelled(*, errors: int) -> Done:
+    canary = LabelTelemetry(version=2, rps=1.0, total=10, errors_total=errors)
+    model = ModelTelemetry(version=1, rps=9.0, total=90, errors_total=0, labels={"canary": canary})
+    models = {MODEL: model}
+    return Done("telemetry", Sampled(Telemetry(v=1, ts=1, boot="cafe", seq=1, interval_s=10.0, models=models)))
 
 
 class TestTheWatch:

@@ -203,18 +203,24 @@ class TestServing:
         assert (telemetry.serving_rss_bytes, telemetry.queue_depth) == (1000, 2)
 
     def test_figures_of_a_model_are_those_of_its_stable_version(self, tmp_path: Path) -> None:
-        telemetry = read(tmp_path, ServingFigures(STATS, {"cats": 2}))
+        telemetry = read(tmp_path, ServingFigures(STATS, {"cats": {"stable": 2}}))
 
         assert list(telemetry.models) == ["cats"]
         assert (telemetry.models["cats"].version, telemetry.models["cats"].total) == (2, 5)
 
+    def test_figures_of_other_labels_stand_beside_them(self, tmp_path: Path) -> None:
+        telemetry = read(tmp_path, ServingFigures(STATS, {"cats": {"stable": 1, "canary": 2, "previous": 9}}))
+
+        assert telemetry.models["cats"].total == 10
+        assert {label: one.total for label, one in telemetry.models["cats"].labels.items()} == {"canary": 5}
+
     def test_a_figure_that_is_not_there_is_left_out(self, tmp_path: Path) -> None:
-        said = msgspec.json.decode(encode(read(tmp_path, ServingFigures(STATS, {"cats": 1}))))
+        said = msgspec.json.decode(encode(read(tmp_path, ServingFigures(STATS, {"cats": {"stable": 1}}))))
 
         assert "p99_ms" not in said["models"]["cats"]
 
     def test_a_stable_version_without_figures_is_left_out(self) -> None:
-        assert ServingFigures(STATS, {"cats": 9, "birds": 1}).models == {}
+        assert ServingFigures(STATS, {"cats": {"stable": 9}, "birds": {"stable": 1}}).models == {}
 
     @pytest.mark.parametrize(
         "stats",
@@ -228,4 +234,4 @@ class TestServing:
     )
     def test_other_statistics_than_ours_are_refused(self, stats: dict[str, Any]) -> None:
         with pytest.raises(WireError, match="serving statistics"):
-            ServingFigures(stats, {"cats": 1})
+            ServingFigures(stats, {"cats": {"stable": 1}})

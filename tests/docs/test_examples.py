@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeferry.agent.serving_client import ServingClient
+from edgeferry.agent.serving_client import Serve, ServingClient
 from edgeferry.fleet.artifacts import read_artifacts
 from tests.brokers import free_port
 from tests.docs.documents import ROOT
@@ -60,7 +60,7 @@ def serving(folder: Path) -> Iterator[str]:
         wait_until(lambda: listens(path), "the serving process to listen")
         client = ServingClient(path, 10)
         files = {"path": folder / "model.tflite", "manifest": folder / "artifact.json"}
-        client.load("digits", 1, label="stable", **files)
+        client.load(Serve("digits", 1, label="stable", **files))
         client.close()
         yield address
     finally:

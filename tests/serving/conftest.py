@@ -13,7 +13,7 @@ from tests.models import artifact_folder, countdown_model
 
 from edgeferry.agent.serving.command import ServingOptions
 from edgeferry.agent.serving.process import Serving, start_serving
-from edgeferry.agent.serving_client import ServingClient
+from edgeferry.agent.serving_client import Serve, ServingClient
 
 
 @dataclass
@@ -41,7 +41,9 @@ class Server:
         folder = self._artifacts / name / str(version) / "generic-x86-64"
         if not folder.exists():
             artifact_folder(self._artifacts, name=name, version=version, **options)
-        self.client.load(name, version, path=folder / "model.tflite", manifest=folder / "artifact.json", label=label)
+        self.client.load(
+            Serve(name, version, path=folder / "model.tflite", manifest=folder / "artifact.json", label=label)
+        )
         return folder
 
     def load_slow(self, name: str = "slow") -> Path:

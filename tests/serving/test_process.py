@@ -14,7 +14,7 @@ from edgeferry.agent.blackbox import read_running
 from edgeferry.agent.serving.command import ServingOptions, TrialOptions, child_environment
 from edgeferry.agent.serving.lifeline import die_with_parent
 from edgeferry.agent.serving.process import run
-from edgeferry.agent.serving_client import ServingClient, ServingError
+from edgeferry.agent.serving_client import Serve, ServingClient, ServingError
 from edgeferry.wire.messages import Code, Reason
 
 HANG = {"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [3e6]}]}
@@ -42,7 +42,7 @@ def serving(options: ServingOptions) -> Iterator[tuple[subprocess.Popen[bytes], 
 
 
 def load(client: ServingClient, folder: Path, name: str = "digits", version: int = 1) -> None:
-    client.load(name, version, path=folder / "model.tflite", manifest=folder / "artifact.json", label="stable")
+    client.load(Serve(name, version, path=folder / "model.tflite", manifest=folder / "artifact.json", label="stable"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -7,7 +7,7 @@ import pytest
 from tests.models import artifact_folder, linear_model, reciprocal_model
 from tests.serving.conftest import Server, count_down, wait_until
 
-from edgeferry.agent.serving_client import ServingError
+from edgeferry.agent.serving_client import Serve, ServingError
 from edgeferry.wire.messages import Code, Reason
 
 X = [{"name": "x", "shape": [1, 64], "datatype": "INT8", "data": [1] * 64}]
@@ -37,11 +37,11 @@ def test_a_version_that_another_label_names_stays(server: Server) -> None:
     assert server.infer("digits/versions/canary", inputs=X).json()["model_version"] == "2"
 
 
-def test_without_a_stable_version_the_latest_answers(server: Server) -> None:
+def test_where_there_are_labels_none_but_stable_answers_for_the_model(server: Server) -> None:
     server.load(version=1, label="old")
     server.load(version=2, label="new")
 
-    assert server.infer(inputs=X).json()["model_version"] == "2"
+    assert server.infer(inputs=X).status == 404
 
 
 def test_going_back_loads_the_older_version(server: Server) -> None:
@@ -66,7 +66,9 @@ def test_the_same_version_from_another_file_replaces_it(server: Server, tmp_path
     server.load()
     other = artifact_folder(tmp_path / "other", version=1, seed=9)
 
-    server.client.load("digits", 1, path=other / "model.tflite", manifest=other / "artifact.json", label="stable")
+    server.client.load(
+        Serve("digits", 1, path=other / "model.tflite", manifest=other / "artifact.json", label="stable")
+    )
 
     (served,) = server.serving.registry.models()["digits"]
     assert served.path == other / "model.tflite"
@@ -86,7 +88,7 @@ def test_unloading_forgets_a_model_and_does_so_twice(server: Server) -> None:
 def refused(server: Server, folder: Path, *, name: str = "digits", version: int = 2) -> ServingError:
     with pytest.raises(ServingError) as caught:
         server.client.load(
-            name, version, path=folder / "model.tflite", manifest=folder / "artifact.json", label="stable"
+            Serve(name, version, path=folder / "model.tflite", manifest=folder / "artifact.json", label="stable")
         )
     assert server.infer(inputs=X).json()["model_version"] == "1"
     return caught.value
@@ -124,9 +126,9 @@ def test_a_manifest_of_another_version_or_none_is_refused(server: Server, tmp_pa
 
 def test_a_relative_path_and_a_wrong_body_are_refused(server: Server) -> None:
     with pytest.raises(ServingError, match="have to be absolute"):
-        server.client.load("digits", 1, path=Path("m"), manifest=Path("a"), label="stable")
+        server.client.load(Serve("digits", 1, path=Path("m"), manifest=Path("a"), label="stable"))
     with pytest.raises(ServingError, match="version"):
-        server.client.load("digits", 0, path=Path("/m"), manifest=Path("/a"), label="stable")
+        server.client.load(Serve("digits", 0, path=Path("/m"), manifest=Path("/a"), label="stable"))
 
 
 def test_no_request_fails_while_versions_change(server: Server) -> None:

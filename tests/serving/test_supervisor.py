@@ -15,7 +15,7 @@ from tests.models import artifact_folder, countdown_model, hungry_model
 from tests.serving.conftest import wait_until
 
 from edgeferry.agent.serving.command import ServingOptions
-from edgeferry.agent.serving_client import ServingClient, ServingError
+from edgeferry.agent.serving_client import Serve, ServingClient, ServingError
 from edgeferry.agent.supervisor import (
     ServingDown,
     ServingUp,
@@ -52,7 +52,9 @@ class Watched:
         return self.downs()[restarts - 1]
 
     def load(self, folder: Path, name: str) -> None:
-        self.client.load(name, 1, path=folder / "model.tflite", manifest=folder / "artifact.json", label="stable")
+        self.client.load(
+            Serve(name, 1, path=folder / "model.tflite", manifest=folder / "artifact.json", label="stable")
+        )
 
     def hang(self, model: str) -> None:
         """Ask for a run that never ends, and go on."""

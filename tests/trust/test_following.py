@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgeferry.agent.trust import Missing, Resolved, TrustError
+from edgeferry.fleet.documents import Canary
 from edgeferry.fleet.inventory import Device as Member
 from edgeferry.fleet.keys import KeyRole
 from edgeferry.wire.desired import BlobRef
@@ -247,3 +248,16 @@ def test_ten_thousand_devices_cost_one_of_them_kilobytes(tmp_path: Path):
     assert first.fetched_bytes < 96 * 1024
     assert second.fetched_bytes < 64 * 1024
     assert versions(second.resolved) == {"digits": 2}
+
+
+def test_a_canary_is_resolved_beside_the_stable_version(fleet, device):
+    fleet.push(2)
+    fleet.repository.wish("digits", 1, "all", canary=Canary(2, 10))
+    fleet.publish()
+
+    resolved = device.follow(fleet.broker(), fleet.now_ms).resolved
+
+    assert versions(resolved) == {"digits": 1, "digits/canary": 2}
+    canary = resolved.wishes["digits/canary"]
+    assert (canary.model, canary.label, canary.percent) == ("digits", "canary", 10)
+    assert resolved.manifests["digits/canary"].version == 2

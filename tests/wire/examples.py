@@ -26,6 +26,8 @@ from edgeferry.wire.messages import (
     Event,
     EventKind,
     Info,
+    LabelState,
+    LabelTelemetry,
     ModelState,
     ModelTelemetry,
     Outcome,
@@ -35,6 +37,7 @@ from edgeferry.wire.messages import (
     Response,
     Result,
     State,
+    Swap,
     Telemetry,
     TransferState,
 )
@@ -85,9 +88,19 @@ MANIFEST = ArtifactManifest(
 )
 DOCUMENT = DesiredDocument(
     format=1,
-    models={"digits": Wish(versions=(6, 7), labels={"stable": 7}, settings={"threads": 2}, attempt=1)},
+    models={
+        "digits": Wish(
+            versions=(6, 7),
+            labels={"stable": 6, "canary": 7},
+            settings={"canary_percent": 10},
+            attempt=1,
+            attempts={"canary": 2},
+        )
+    },
     groups=("kitchen", "north"),
 )
+
+FIGURES = LabelTelemetry(version=6, rps=3.5, total=812, errors_total=1, p50_ms=30.5, p95_ms=40.25)
 
 MESSAGES: dict[str, Message] = {
     "bench_parameters": BenchParameters(model="digits", version=7, seconds=2.5),
@@ -134,7 +147,7 @@ MESSAGES: dict[str, Message] = {
             "digits": ModelState(
                 wanted=7,
                 phase="fetching",
-                labels={"stable": 6},
+                labels={"stable": 6, "canary": 7},
                 previous=5,
                 scheme="int8",
                 deployment=SHA256,
@@ -144,6 +157,22 @@ MESSAGES: dict[str, Message] = {
                     deployment=SHA256, version=6, outcome=Outcome.ROLLED_BACK, ended_ms=NOW_MS - 5, problem=PROBLEM
                 ),
                 quarantined=True,
+                figures=FIGURES,
+                others={
+                    "canary": LabelState(
+                        wanted=7,
+                        phase="watching",
+                        last=Result(
+                            deployment=SHA256,
+                            version=7,
+                            outcome=Outcome.ACTIVE,
+                            ended_ms=NOW_MS - 4,
+                            swap=Swap.STOP_FIRST,
+                            gap_ms=140,
+                        ),
+                        percent=10,
+                    )
+                },
             )
         },
         metadata=Problem(code=Code.FAILED_PRECONDITION, reason=Reason.METADATA_EXPIRED),
@@ -189,6 +218,7 @@ MESSAGES: dict[str, Message] = {
                 p95_ms=38.5,
                 p99_ms=52.1,
                 queue_p95_ms=1.2,
+                labels={"canary": FIGURES},
             )
         },
     ),
@@ -204,6 +234,9 @@ MESSAGES: dict[str, Message] = {
         code=Code.DATA_LOSS,
         reason=Reason.SELFTEST_MISMATCH,
         detail="output probabilities differs",
+        label="canary",
+        swap=Swap.STOP_FIRST,
+        gap_ms=140,
     ),
     "request": Request(
         id="c1", reply_to="edgeferry/v1/d/pi-kitchen/res/laptop", deadline_ms=NOW_MS, parameters={"events_after": 40}
@@ -223,7 +256,14 @@ MESSAGES: dict[str, Message] = {
     ),
     "desired_document": DOCUMENT,
     "artifact_manifest": MANIFEST,
-    "model_wish": ModelWish(model="digits", version=7, manifest=BlobRef(sha256=SHA256, size_bytes=2048), attempt=1),
+    "model_wish": ModelWish(
+        model="digits",
+        version=7,
+        manifest=BlobRef(sha256=SHA256, size_bytes=2048),
+        attempt=1,
+        label="canary",
+        percent=10,
+    ),
     "join_token": JoinToken(
         v=1,
         id="pi-kitchen",

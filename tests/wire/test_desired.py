@@ -98,6 +98,19 @@ class TestDocuments:
         with pytest.raises(WireError, match="'digits' has no label 'stable'"):
             decode_document(encode(DesiredDocument(format=1, models={"digits": wish})))
 
+    def test_more_labels_than_a_device_holds_versions_are_refused(self) -> None:
+        wish = Wish(versions=(1,), labels=dict.fromkeys(("stable", "a", "b", "c", "d"), 1))
+
+        with pytest.raises(WireError, match="'digits' has 5 labels, wanted at most 4"):
+            decode_document(encode(DesiredDocument(format=1, models={"digits": wish})))
+
+    @pytest.mark.parametrize("percent", [-1, 101, 0.5, "10", True, None])
+    def test_a_share_that_is_no_percentage_is_refused(self, percent: object) -> None:
+        wish = Wish(versions=(1,), labels={"stable": 1}, settings={"canary_percent": percent})
+
+        with pytest.raises(WireError, match=r"canary_percent of 'digits' is .*, wanted 0 to 100"):
+            decode_document(encode(DesiredDocument(format=1, models={"digits": wish})))
+
     def test_a_later_format_is_refused_with_what_to_do(self) -> None:
         with pytest.raises(WireError, match="desired document: format 2, wanted 1; update edgeferry on this side"):
             decode_document(encode(msgspec.structs.replace(DOCUMENT, format=2)))
@@ -246,3 +259,39 @@ class TestDifferences:
         custom = {"differences": [msgspec.to_builtins(self.OFFER)] * (MAX_DIFFERENCES + 1)}
 
         assert len(offered_differences(custom)) == MAX_DIFFERENCES
+
+
+class TestBinding:
+    WISH = Wish(
+        versions=(6, 7, 5),
+        labels={"stable": 6, "canary": 7, "previous": 5},
+        settings={"canary_percent": 10},
+        attempt=1,
+        attempts={"canary": 2},
+    )
+    MANIFEST = BlobRef(sha256=SHA256, size_bytes=2048)
+
+    def test_the_stable_version_is_bound_as_ever(self) -> None:
+        bound = self.WISH.bound("digits", "stable", self.MANIFEST)
+
+        assert bound == ModelWish(model="digits", version=6, manifest=self.MANIFEST, attempt=1)
+
+    def test_the_canary_has_its_own_attempt_and_its_share(self) -> None:
+        bound = self.WISH.bound("digits", "canary", self.MANIFEST)
+
+        assert bound == ModelWish("digits", 7, self.MANIFEST, 2, "canary", 10)
+
+    def test_other_labels_have_no_share(self) -> None:
+        assert self.WISH.bound("digits", "previous", self.MANIFEST) == ModelWish(
+            "digits", 5, self.MANIFEST, 0, "previous"
+        )
+
+    @pytest.mark.parametrize("label", ["stable", "canary", "previous"])
+    def test_both_sides_compute_the_same_deployment(self, label: str) -> None:
+        document = DesiredDocument(format=1, models={"digits": self.WISH})
+        heard = decode_document(encode(document)).models["digits"]
+
+        here, there = (wish.bound("digits", label, self.MANIFEST).deployment_id() for wish in (self.WISH, heard))
+
+        assert here == there
+        assert here == decode(ModelWish, encode(heard.bound("digits", label, self.MANIFEST))).deployment_id()
