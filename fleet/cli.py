@@ -35,7 +35,11 @@ _COMMANDS = {
     "verify": ("edgeferry.converter.commands.verify", "Make an artifact's model again and compare it byte for byte."),
     "cache": ("edgeferry.converter.commands.cache", "List or prune what conversions remember of their work."),
     "push": ("edgeferry.fleet.commands.push", "Bring a version of a model to devices and wait until it runs."),
-    "rollback": ("edgeferry.fleet.commands.rollback", "Go back to an earlier version of a model."),
+    "promote": ("edgeferry.fleet.commands.promote", "Make the canary of a model the version that answers."),
+    "rollback": (
+        "edgeferry.fleet.commands.rollback",
+        "Take a canary back, or go back to an earlier version.",
+    ),
     "status": ("edgeferry.fleet.commands.status", "Show what devices should run of a model, and what they do run."),
     "infer": ("edgeferry.fleet.commands.infer", "Run samples through a model on a device."),
     "bench": ("edgeferry.fleet.commands.bench", "Measure how fast a model is on a device."),

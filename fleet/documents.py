@@ -15,8 +15,11 @@ from edgeferry.fleet.errors import ArtifactError, UsageError, did_you_mean
 from edgeferry.fleet.inventory import Device, Scope, ScopeKind
 from edgeferry.wire.codec import Message, canonical
 from edgeferry.wire.desired import (
+    CANARY,
+    CANARY_PERCENT,
     FORMAT,
     MAX_DIFFERENCES,
+    PREVIOUS,
     STABLE,
     BlobRef,
     DesiredDocument,
@@ -29,7 +32,7 @@ from edgeferry.wire.desired import (
     merge_documents,
 )
 
-__all__ = ["LISTED_VERSIONS", "ListedFile", "Plan", "PublishedManifest"]
+__all__ = ["LISTED_VERSIONS", "Canary", "ListedFile", "Plan", "PublishedManifest"]
 
 LISTED_VERSIONS = 5
 
@@ -60,6 +63,18 @@ class ListedFile(BlobRef, frozen=True):
     def of(cls, ref: BlobRef, differences: tuple[DifferenceRef, ...] = ()) -> "ListedFile":
         """Return the blob ``ref`` as a listed file."""
         return cls(sha256=ref.sha256, size_bytes=ref.size_bytes, differences=differences)
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A version that answers a share of the requests beside the stable one.
+
+    Attributes:
+        percent: Its share; with 0 only those ask it that name its label.
+    """
+
+    version: int
+    percent: int
 
 
 class Plan(Message, frozen=True):
@@ -120,27 +135,51 @@ class Plan(Message, frozen=True):
         return versions[version]
 
     def with_wish(
-        self, model: str, version: int, scope: Scope, devices: Iterable[Device], *, retry: bool = False
+        self,
+        model: str,
+        version: int,
+        scope: Scope,
+        devices: Iterable[Device],
+        *,
+        canary: Canary | None = None,
+        previous: int = 0,
+        retry: bool = False,
     ) -> "Plan":
         """Return the plan in which every device of ``scope`` shall run ``version`` of ``model``.
 
         Args:
             model: Of this fleet.
-            version: Of the model.
+            version: Of the model; what answers.
             scope: Whom the wish is for.
             devices: All devices of the fleet.
-            retry: Make it a new deployment for devices where this version has failed before.
+            canary: What answers a share of the requests beside it.
+            previous: A version that stays loaded, labelled ``previous``; 0 for none.
+            retry: Make it a new deployment for devices where the newest of these versions has failed before.
 
         Raises:
             UsageError: There is no such version, or the wish contradicts another group's.
         """
-        self.manifests_of(model, version)
+        labels = {STABLE: version} | ({CANARY: canary.version} if canary else {})
+        labels |= {PREVIOUS: previous} if previous else {}
+        for each in labels.values():
+            self.manifests_of(model, each)
         devices = list(devices)
-        plan = self._retried(model, version) if retry else self
-        wish = Wish(versions=(version,), labels={STABLE: version}, attempt=plan.attempts.get(model, {}).get(version, 0))
+        plan = self._retried(model, canary.version if canary else version) if retry else self
+        wish = plan._wish(model, labels, canary.percent if canary else 0)  # noqa: SLF001 - of this class
         plan = _with(_narrowed(plan, model, scope, devices), model, scope, wish)
         plan.check(devices)
         return plan
+
+    def _wish(self, model: str, labels: dict[str, int], percent: int) -> Wish:
+        tried = self.attempts.get(model, {})
+        others = {label: tried[version] for label, version in labels.items() if label != STABLE and version in tried}
+        return Wish(
+            versions=tuple(sorted(set(labels.values()))),
+            labels=labels,
+            settings={CANARY_PERCENT: percent} if percent else {},
+            attempt=tried.get(labels[STABLE], 0),
+            attempts=others,
+        )
 
     def without_wish(self, model: str, scope: Scope, devices: Iterable[Device]) -> "Plan":
         """Return the plan in which neither ``scope`` nor anything within it names ``model``.

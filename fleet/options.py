@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-__all__ = ["FiniteRange"]
+__all__ = ["FiniteRange", "Percent"]
 
 
 class FiniteRange(click.FloatRange):
@@ -17,3 +17,15 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return number
+
+
+class Percent(click.IntRange):
+    """A whole number of percent, 0 to 100, with or without the sign."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 100)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number that ``value`` spells."""
+        spelled: Any = str(value).removesuffix("%")
+        return int(super().convert(spelled, param, ctx))

@@ -12,7 +12,7 @@ from edgeferry.fleet.inventory import Device
 from edgeferry.fleet.monitor.view import FleetView
 from edgeferry.fleet.push import Plan, Target, plan_for, versions_on
 from edgeferry.fleet.repository import Repository
-from edgeferry.wire.desired import ROLE_MODEL, ROLE_SELFTEST, STABLE, ModelWish
+from edgeferry.wire.desired import ROLE_MODEL, ROLE_SELFTEST, STABLE
 
 __all__ = ["offer_differences", "plans_for", "targets_of"]
 
@@ -83,6 +83,7 @@ def plans_for(
     model: str,
     view: FleetView,
     now: float,
+    label: str = STABLE,
 ) -> list[Plan]:
     """Return what giving each device its version of ``model`` would do.
 
@@ -93,6 +94,7 @@ def plans_for(
         model: Its name.
         view: What the devices said.
         now: Of the clock of ``view``.
+        label: What shall name the version.
     """
     known = set(repository.versions(model))
     had = {device.id: versions_on(view.get(device.id), model) & known for device in devices}
@@ -113,22 +115,27 @@ def plans_for(
             now,
             held={blob.sha256 for manifest in there for blob in manifest.blobs},
             differences=repository.differences_to(ref) if ref else (),
+            label=label,
         )
 
     return [plan(device) for device in devices]
 
 
-def targets_of(repository: Repository, devices: Sequence[Device], model: str) -> tuple[Target, ...]:
-    """Return what each device has been told of ``model`` by what is published now."""
-    return tuple(_target(repository, device, model) for device in devices)
+def targets_of(
+    repository: Repository, devices: Sequence[Device], model: str, label: str = STABLE
+) -> tuple[Target, ...]:
+    """Return what each device has been told of ``label`` of ``model`` by what is published now."""
+    return tuple(_target(repository, device, model, label) for device in devices)
 
 
-def _target(repository: Repository, device: Device, model: str) -> Target:
+def _target(repository: Repository, device: Device, model: str, label: str) -> Target:
     wish = repository.wishes_of(device.id)[model]
-    version = wish.labels[STABLE]
+    version = wish.labels.get(label, 0)
+    if not version:
+        return Target(device.id, model, 0, "", repository.generation, label)
     manifest = repository.manifest_refs(model, version)[device.profile]
-    deployment = ModelWish(model=model, version=version, manifest=manifest, attempt=wish.attempt).deployment_id()
-    return Target(device.id, model, version, deployment, repository.generation)
+    bound = wish.bound(model, label, manifest)
+    return Target(device.id, model, version, bound.deployment_id(), repository.generation, label, bound.percent)
 
 
 def _profile(name: str) -> DeviceProfile | None:

@@ -8,15 +8,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from edgeferry.device_profiles import DeviceProfile
+from edgeferry.device_profiles import DeviceProfile, Swap
 from edgeferry.fleet.errors import UsageError
 from edgeferry.fleet.inventory import Device
 from edgeferry.fleet.monitor.view import DeviceView, Liveness, told
 from edgeferry.wire.desired import ROLE_MODEL, ROLE_SELFTEST, STABLE, ArtifactManifest, DifferenceRef, ManifestBlob
-from edgeferry.wire.messages import ModelState, Outcome
+from edgeferry.wire.messages import LabelState, ModelState, Outcome
 
 __all__ = ["Plan", "Progress", "Standing", "Target", "plan_for", "progress_of", "refuse_what_cannot_be", "versions_on"]
 
+LABELS = "labels"  # among the capabilities of an agent that serves several versions of a model
 DISK_FLOOR_BYTES = 64 << 20  # what an agent keeps free, at least
 OFFLINE_GRACE_S = 15.0  # a broker says a will 10 s after it lost the device, which may be back by then
 
@@ -64,6 +65,7 @@ def plan_for(
     *,
     held: Collection[str] = (),
     differences: Collection[DifferenceRef] = (),
+    label: str = STABLE,
 ) -> Plan:
     """Return what pushing the version of ``manifests`` would do to ``device``.
 
@@ -75,6 +77,7 @@ def plan_for(
         now: Of the clock of ``view``.
         held: SHA-256 of the blobs that are on the device, as far as is known.
         differences: What is offered for the device's artifact.
+        label: What shall name the version.
     """
     some = next(iter(manifests.values()))
     manifest = manifests.get(device.profile)
@@ -90,7 +93,7 @@ def plan_for(
         moved_bytes=moved_bytes,
         whole_bytes=whole_bytes,
         liveness=view.liveness(now),
-        obstacle=_obstacle(manifest, device, profile, sorted(manifests)),
+        obstacle=_obstacle(manifest, device, profile, sorted(manifests)) or _label_obstacle(label, profile, view),
         doubt=_doubt(whole_bytes if moved_bytes == whole_bytes else whole_bytes + moved_bytes, view),
     )
 
@@ -150,6 +153,16 @@ def _obstacle(
     return ""
 
 
+def _label_obstacle(label: str, profile: DeviceProfile | None, view: DeviceView) -> str:
+    if label == STABLE:
+        return ""
+    if profile and profile.serving.swap is Swap.STOP_FIRST:
+        return f"profile {profile.name} holds one version at a time (swap: stop_first): no room for a {label}"
+    if view.info and LABELS not in view.info.capabilities:
+        return f"its agent knows no labels, so it would ignore the {label}; update edgeferry there"
+    return ""
+
+
 def _doubt(needed_bytes: int, view: DeviceView) -> str:
     free_bytes = view.telemetry.disk_free_bytes if view.telemetry else None
     if free_bytes is not None and needed_bytes and free_bytes - needed_bytes < DISK_FLOOR_BYTES:
@@ -175,8 +188,10 @@ class Target:
     """A device and what it was told.
 
     Attributes:
+        version: What the label shall name; 0 for nothing, it is withdrawn.
         deployment: The id of the wish that it was told.
         generation: Of the metadata that tells it.
+        percent: Share of the requests that the version shall answer instead of the stable one.
     """
 
     device: str
@@ -184,6 +199,8 @@ class Target:
     version: int
     deployment: str
     generation: int
+    label: str = STABLE
+    percent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,25 +241,35 @@ def progress_of(target: Target, view: DeviceView, *, now: float, began_at: float
     # One that is there still needs this push's metadata, so it counts only when it has read that.
     if model and _is_active(target, model) and (knows or (is_away and _is_settled(target, model))):
         return Progress(Standing.ACTIVE, model.phase)
-    if model and _has_failed(target, model):
-        return Progress(Standing.FAILED, model.phase, reason=_why(model))
-    if view.state and view.state.generation > target.generation and _wants(model) != target.version:
-        return Progress(Standing.FAILED, reason=f"superseded: version {_wants(model)} has been published since")
+    if model is None and knows and not target.version:
+        return Progress(Standing.ACTIVE)
+    state = model.of(target.label) if model else None
+    if state and _has_failed(target, state):
+        return Progress(Standing.FAILED, state.phase, reason=_why(state))
+    if view.state and view.state.generation > target.generation and _wants(state) != target.version:
+        return Progress(Standing.FAILED, reason=f"superseded: version {_wants(state)} has been published since")
     if is_away:
         return Progress(Standing.PENDING, reason="offline")
-    return _working(model, view, knows=knows)
+    return _working(state, view, knows=knows)
 
 
 def _is_settled(target: Target, model: ModelState) -> bool:
-    return model.wanted == target.version and model.deployment in ("", target.deployment)
+    state = model.of(target.label)
+    if state is None:
+        return not target.version
+    return state.wanted == target.version and state.deployment in ("", target.deployment)
 
 
 def _is_active(target: Target, model: ModelState) -> bool:
-    return model.labels.get(STABLE) == target.version and not model.quarantined
+    state = model.of(target.label)
+    if state is None or not target.version:
+        return model.labels.get(target.label, 0) == target.version
+    is_served = model.labels.get(target.label) == target.version and not state.quarantined
+    return is_served and state.percent == target.percent
 
 
-def _has_failed(target: Target, model: ModelState) -> bool:
-    last = model.last
+def _has_failed(target: Target, state: LabelState) -> bool:
+    last = state.last
     return (
         last is not None
         and last.deployment == target.deployment
@@ -250,12 +277,12 @@ def _has_failed(target: Target, model: ModelState) -> bool:
     )
 
 
-def _wants(model: ModelState | None) -> int:
-    return model.wanted if model else 0
+def _wants(state: LabelState | None) -> int:
+    return state.wanted if state else 0
 
 
-def _why(model: ModelState) -> str:
-    last = model.last
+def _why(state: LabelState) -> str:
+    last = state.last
     if last is None or last.problem is None:
         return "no reason given"
     return f"{last.outcome.replace('_', ' ')}: {told(last.problem)}"
@@ -268,7 +295,7 @@ def _is_away(view: DeviceView, now: float, began_at: float) -> bool:
     return liveness is Liveness.UNKNOWN
 
 
-def _working(model: ModelState | None, view: DeviceView, *, knows: bool) -> Progress:
+def _working(model: LabelState | None, view: DeviceView, *, knows: bool) -> Progress:
     state = view.state
     problem = state and (state.metadata or state.waiting)
     reason = told(problem) if problem else ""

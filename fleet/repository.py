@@ -22,7 +22,7 @@ from tuf.api.metadata import Metadata, Root
 from edgeferry.fleet.artifacts import checked_blocks, read_artifacts
 from edgeferry.fleet.blobs import BlobFolder, blob_ref
 from edgeferry.fleet.differences import worthwhile_difference
-from edgeferry.fleet.documents import ListedFile, Plan, PublishedManifest
+from edgeferry.fleet.documents import Canary, ListedFile, Plan, PublishedManifest
 from edgeferry.fleet.files import explained, folder_lock, write_atomically
 from edgeferry.fleet.founding import found, root_path
 from edgeferry.fleet.inventory import Inventory
@@ -185,23 +185,35 @@ class Repository:
         self._change(lambda plan, _inventory: plan.with_differences(manifest, [offer]))
         return True
 
-    def wish(self, model: str, version: int, to: str, *, retry: bool = False) -> None:
+    def wish(
+        self,
+        model: str,
+        version: int,
+        to: str,
+        *,
+        canary: Canary | None = None,
+        previous: int = 0,
+        retry: bool = False,
+    ) -> None:
         """Wish that ``to`` shall run ``version`` of ``model``; wishes for anything within ``to`` give way.
 
         Args:
             model: A model of this fleet.
-            version: Of the model.
+            version: Of the model; what answers.
             to: ``all``, ``group:NAME`` or a device.
-            retry: Have it tried again where this version has failed before.
+            canary: What answers a share of the requests beside it.
+            previous: A version that stays loaded; 0 for none.
+            retry: Have it tried again where the newest of these versions has failed before.
 
         Raises:
             UsageError: A name does not exist, or two groups of a device would name the model.
         """
-        self._change(
-            lambda plan, inventory: plan.with_wish(
-                model, version, inventory.scope(to), inventory.devices.values(), retry=retry
-            )
-        )
+
+        def change(plan: Plan, inventory: Inventory) -> Plan:
+            devices, scope = inventory.devices.values(), inventory.scope(to)
+            return plan.with_wish(model, version, scope, devices, canary=canary, previous=previous, retry=retry)
+
+        self._change(change)
 
     def unwish(self, model: str, to: str) -> None:
         """Withdraw the wishes of ``to``, and of anything within it, for ``model``.

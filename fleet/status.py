@@ -5,40 +5,50 @@ from dataclasses import dataclass
 
 from edgeferry.fleet.monitor.view import DeviceView, Liveness, told
 from edgeferry.wire.desired import STABLE, Wish
-from edgeferry.wire.messages import ModelState, Outcome, State
+from edgeferry.wire.messages import LabelState, LabelTelemetry, ModelState, Outcome, State, Swap
 
-__all__ = ["ModelStatus", "status_of"]
+__all__ = ["ModelStatus", "statuses_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """One model on one device.
+    """One label of one model on one device.
 
     Attributes:
         wanted: Version that the signed documents name; 0 for none.
         running: Version that answers; 0 for none.
         why: Why they differ, or what else is worth knowing; empty when all is well.
+        percent: Share of the requests that it answers instead of ``stable``.
+        figures: How it does, where there is something to compare it with.
     """
 
     device: str
     profile: str
     liveness: Liveness
+    label: str
     wanted: int
     running: int
     scheme: str
     phase: str
     why: str
+    percent: int = 0
+    figures: LabelTelemetry | None = None
 
     @property
     def agrees(self) -> bool:
         """Return whether the device runs what is wanted."""
         return self.wanted == self.running
 
+    @property
+    def error_share(self) -> float | None:
+        """Return the share of its requests that failed, 0 to 1; None where none is known."""
+        return self.figures.errors_total / self.figures.total if self.figures and self.figures.total else None
 
-def status_of(
+
+def statuses_of(
     model: str, profile: str, wishes: Mapping[str, Wish], view: DeviceView, *, generation: int, now: float
-) -> ModelStatus:
-    """Return what is wanted of ``model`` on a device, what runs there, and why they differ.
+) -> list[ModelStatus]:
+    """Return what is wanted of ``model`` on a device, what runs there, and why they differ, label by label.
 
     Args:
         model: Its name.
@@ -48,31 +58,48 @@ def status_of(
         generation: Of the published metadata.
         now: Of the clock of ``view``.
     """
-    wanted = wishes[model].labels[STABLE] if model in wishes else 0
+    wish = wishes.get(model)
     reported = view.state.models.get(model) if view.state else None
+    known = [*(wish.labels if wish else ()), *(reported.others if reported else ())]
+    labels = [STABLE, *sorted(set(known) - {STABLE})]
+    return [_status_of(label, profile, wish, reported, view, generation=generation, now=now) for label in labels]
+
+
+def _status_of(
+    label: str,
+    profile: str,
+    wish: Wish | None,
+    reported: ModelState | None,
+    view: DeviceView,
+    *,
+    generation: int,
+    now: float,
+) -> ModelStatus:
+    wanted = wish.labels.get(label, 0) if wish else 0
+    state = reported.of(label) if reported else None
+    running = reported.labels.get(label, 0) if reported and state and not state.quarantined else 0
     return ModelStatus(
         device=view.id,
         profile=profile,
         liveness=view.liveness(now),
+        label=label,
         wanted=wanted,
-        running=_running(reported),
-        scheme=reported.scheme if reported else "",
-        phase=reported.phase if reported else "",
-        why=_why(wanted, reported, view, generation, now),
+        running=running,
+        scheme=state.scheme if state else "",
+        phase=state.phase if state else "",
+        why=_why(wanted, running, state, view, generation=generation, now=now),
+        percent=state.percent if state else 0,
+        figures=state.figures if state else None,
     )
 
 
-def _running(reported: ModelState | None) -> int:
-    if reported is None or reported.quarantined:
-        return 0
-    return reported.labels.get(STABLE, 0)
-
-
-def _why(wanted: int, reported: ModelState | None, view: DeviceView, generation: int, now: float) -> str:
+def _why(
+    wanted: int, running: int, reported: LabelState | None, view: DeviceView, *, generation: int, now: float
+) -> str:
     if reported and reported.quarantined:
         return "quarantined: it crashed the serving process too often; push another version"
-    if wanted == _running(reported):
-        return ""
+    if wanted == running:
+        return _manner(reported, running)
     if view.state is None:
         return "never heard from; is its agent running, and with the token of this fleet?"
     if reported and _has_failed(reported, wanted):
@@ -80,21 +107,29 @@ def _why(wanted: int, reported: ModelState | None, view: DeviceView, generation:
     return _delay(view, view.state, reported, generation, now)
 
 
-def _has_failed(reported: ModelState, wanted: int) -> bool:
+def _manner(reported: LabelState | None, running: int) -> str:
+    """Return what is worth knowing of how the running version took over: that there was no room for two."""
+    last = reported.last if reported else None
+    if last is None or last.version != running or last.swap is not Swap.STOP_FIRST:
+        return ""
+    return f"the version before was stopped first; nobody answered for {last.gap_ms / 1000:.1f} s"
+
+
+def _has_failed(reported: LabelState, wanted: int) -> bool:
     last = reported.last
     if last is None or last.version != wanted or last.deployment != reported.deployment:
         return False
     return last.outcome in (Outcome.FAILED, Outcome.ROLLED_BACK)
 
 
-def _ending(reported: ModelState) -> str:
+def _ending(reported: LabelState) -> str:
     last = reported.last
     if last is None or last.problem is None:
         return "failed without a reason"
     return f"{last.outcome.replace('_', ' ')}: {told(last.problem)}; `push --retry` tries it again"
 
 
-def _delay(view: DeviceView, state: State, reported: ModelState | None, generation: int, now: float) -> str:
+def _delay(view: DeviceView, state: State, reported: LabelState | None, generation: int, now: float) -> str:
     if view.liveness(now) is Liveness.OFFLINE:
         return "offline; it takes the wish when it is back"
     if state.metadata is not None:

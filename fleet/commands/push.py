@@ -6,16 +6,19 @@ from pathlib import Path
 import click
 
 from edgeferry.fleet.delivery import Delivery, deliver, raise_unless_done
+from edgeferry.fleet.documents import Canary
 from edgeferry.fleet.errors import EXIT_DONE, EXIT_FAILED
-from edgeferry.fleet.options import FiniteRange
+from edgeferry.fleet.labelling import as_canary, as_stable, wish_for_each
+from edgeferry.fleet.options import FiniteRange, Percent
 from edgeferry.fleet.planning import offer_differences, plans_for, targets_of
 from edgeferry.fleet.push import Plan, Progress, Target, refuse_what_cannot_be
 from edgeferry.fleet.rendering import hint, human_bytes, print_json, print_table, push_display
 from edgeferry.fleet.repository import Repository
 from edgeferry.fleet.session import Command, Session, fleet_command, now, now_s
 from edgeferry.fleet.watch import FleetWatch
+from edgeferry.wire.desired import CANARY, STABLE
 
-__all__ = ["deliver_and_report", "print_plans", "push", "with_delivery_options"]
+__all__ = ["deliver_and_report", "print_plans", "push", "with_delivery_options", "with_previous_option"]
 
 _DELIVERY_OPTIONS = (
     click.option("--to", default="all", show_default=True, metavar="SCOPE", help="all, group:NAME or a device."),
@@ -41,18 +44,47 @@ def with_delivery_options(function: Command) -> Command:
     return function
 
 
+def with_previous_option(function: Command) -> Command:
+    """Give a command the option of what makes another version answer."""
+    option = click.option(
+        "--keep-previous",
+        "keeps_previous",
+        is_flag=True,
+        help="Keep the version loaded that answered before, so that going back takes no time.",
+    )
+    return option(function)
+
+
 @click.command()
 @click.argument("artifact", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR/NAME/N")
 @with_delivery_options
+@click.option(
+    "--canary",
+    "percent",
+    type=Percent(),
+    metavar="PERCENT",
+    help="Have it answer this share of the requests, such as 10%, beside the version that answers now.",
+)
+@with_previous_option
 @click.option("--retry", is_flag=True, help="Have it tried again where this version has failed before.")
 @fleet_command
 def push(
-    session: Session, artifact: Path, *, to: str, timeout_s: float, waits_for_offline: bool, dry_run: bool, retry: bool
+    session: Session,
+    artifact: Path,
+    *,
+    to: str,
+    timeout_s: float,
+    waits_for_offline: bool,
+    dry_run: bool,
+    percent: int | None,
+    keeps_previous: bool,
+    retry: bool,
 ) -> int:
     """Bring the artifacts in DIR/NAME/N to devices; each takes the one of its own profile.
 
     Serves the model itself and ends when every device runs it or has said why not: 0 all run it, 1 one does not,
-    3 some are offline.
+    3 some are offline. A canary becomes the version that answers with `edgeferry promote`, and is taken back with
+    `edgeferry rollback`.
 
     Example: edgeferry push build/digits/7 --to group:kitchens
     """
@@ -60,17 +92,22 @@ def push(
     devices = repository.inventory.select(to)
     manifest = repository.add_artifacts(artifact)[0]
     model, version = manifest.name, manifest.version
+    label = STABLE if percent is None else CANARY
+    versions = dict.fromkeys((device.id for device in devices), version)
+    if percent is None:
+        wanted = as_stable(repository, versions, model, keeps_previous=keeps_previous, retry=retry)
+    else:
+        wanted = as_canary(repository, devices, model, Canary(version, percent), retry=retry)
     with session.watch() as watch:
-        versions = dict.fromkeys((device.id for device in devices), version)
         view = watch.collect()
         offer_differences(repository, devices, versions=versions, model=model, view=view, tell=hint)
-        plans = plans_for(repository, devices, versions=versions, model=model, view=view, now=now_s())
+        plans = plans_for(repository, devices, versions=versions, model=model, view=view, now=now_s(), label=label)
         if dry_run:
             return print_plans(session, plans)
         refuse_what_cannot_be(plans)
-        repository.wish(model, version, to, retry=retry)
+        wish_for_each(repository, wanted, model, to)
         repository.publish(now())
-        delivery = Delivery(targets_of(repository, devices, model), timeout_s, waits_for_offline)
+        delivery = Delivery(targets_of(repository, devices, model, label), timeout_s, waits_for_offline)
         return deliver_and_report(session, repository, watch, delivery, plans)
 
 
@@ -120,7 +157,8 @@ def deliver_and_report(
         print_json([_result(target, progress[target.device], moved[target.device]) for target in delivery.targets])
     raise_unless_done(progress)
     if not session.as_json:
-        click.echo(f"active on {len(progress)} of {len(progress)} devices{_saved(plans, server.sent_bytes)}")
+        word = "active" if all(target.version for target in delivery.targets) else "withdrawn"
+        click.echo(f"{word} on {len(progress)} of {len(progress)} devices{_saved(plans, server.sent_bytes)}")
     return EXIT_DONE
 
 
@@ -137,6 +175,7 @@ def _result(target: Target, progress: Progress, plan: Plan) -> dict[str, object]
         "device": target.device,
         "model": target.model,
         "version": target.version,
+        "label": target.label,
         "deployment": target.deployment,
         "standing": progress.standing,
         "reason": progress.reason,

@@ -1,6 +1,6 @@
 """`edgeferry rollback`: back to an earlier version."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import click
 
@@ -8,12 +8,14 @@ from edgeferry.fleet.commands.push import deliver_and_report, print_plans, with_
 from edgeferry.fleet.delivery import Delivery
 from edgeferry.fleet.errors import UsageError
 from edgeferry.fleet.inventory import Device
+from edgeferry.fleet.labelling import as_stable, canaries_of, wish_for_each
 from edgeferry.fleet.monitor.view import DeviceView, FleetView
 from edgeferry.fleet.planning import offer_differences, plans_for, targets_of
 from edgeferry.fleet.push import refuse_what_cannot_be
 from edgeferry.fleet.rendering import hint
 from edgeferry.fleet.repository import Repository
 from edgeferry.fleet.session import Session, fleet_command, now, now_s
+from edgeferry.wire.desired import CANARY, STABLE
 
 __all__ = ["rollback"]
 
@@ -37,16 +39,20 @@ def rollback(
 ) -> int:
     """Go back to an earlier version of MODEL; devices keep the one before, so nothing is moved.
 
-    Ends as `push` does: 0 all run it, 1 one does not, 3 some are offline.
+    Where a canary is out, it is taken back, and the version that answers stays. Ends as `push` does: 0 all run it,
+    1 one does not, 3 some are offline.
 
     Example: edgeferry rollback digits --to pi-kitchen
     """
     repository = session.repository()
     repository.manifests(model, version or max(repository.versions(model), default=0))  # an unknown one is told first
     addressed = repository.inventory.select(to)
+    canaries = {} if version else canaries_of(repository, addressed, model)
     with session.watch() as watch:
         view = watch.collect()
-        if version:
+        if canaries:
+            versions = _stable_of(repository, canaries, model)
+        elif version:
             versions = {device.id: version for device in addressed}
         else:
             versions = _versions_before(repository, addressed, model, view)
@@ -56,10 +62,18 @@ def rollback(
         if dry_run:
             return print_plans(session, plans)
         refuse_what_cannot_be(plans)
-        _wish(repository, model, versions, to if len(devices) == len(addressed) else "")
+        if canaries:
+            hint(f"taken back: the canary of {model!r} on {', '.join(canaries)}; the version that answers stays")
+        wanted = as_stable(repository, versions, model)
+        wish_for_each(repository, wanted, model, to if len(devices) == len(addressed) else "")
         repository.publish(now())
-        delivery = Delivery(targets_of(repository, devices, model), timeout_s, waits_for_offline)
+        targets = targets_of(repository, devices, model, CANARY if canaries else STABLE)
+        delivery = Delivery(targets, timeout_s, waits_for_offline)
         return deliver_and_report(session, repository, watch, delivery, plans)
+
+
+def _stable_of(repository: Repository, devices: Iterable[str], model: str) -> dict[str, int]:
+    return {device: repository.wishes_of(device)[model].labels[STABLE] for device in devices}
 
 
 def _versions_before(repository: Repository, devices: Sequence[Device], model: str, view: FleetView) -> dict[str, int]:
@@ -85,15 +99,3 @@ def _versions_before(repository: Repository, devices: Sequence[Device], model: s
 def _previous(view: DeviceView, model: str) -> int:
     reported = view.state.models.get(model) if view.state else None
     return reported.previous if reported else 0
-
-
-def _wish(repository: Repository, model: str, versions: Mapping[str, int], to: str) -> None:
-    """Wish one version for the whole scope ``to`` where all go back to the same one, else one for each device.
-
-    ``to`` is empty when some devices within the scope stay as they are.
-    """
-    if to and len(set(versions.values())) == 1:
-        repository.wish(model, next(iter(versions.values())), to)
-        return
-    for device, version in versions.items():
-        repository.wish(model, version, device)

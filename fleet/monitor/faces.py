@@ -6,7 +6,7 @@ from typing import Any
 from edgeferry.fleet.inventory import Device
 from edgeferry.fleet.monitor.view import DeviceView, FleetView
 from edgeferry.wire.desired import STABLE
-from edgeferry.wire.messages import ModelState, Telemetry
+from edgeferry.wire.messages import LabelState, ModelState, Telemetry
 
 __all__ = ["MONITOR_COLUMNS", "device_row", "device_summary", "monitor_rows", "view_summary"]
 
@@ -89,11 +89,23 @@ def _models(view: DeviceView) -> str:
 
 
 def _version(model: ModelState) -> str:
-    return "quarantined" if model.quarantined else str(model.labels.get(STABLE, "-"))
+    stable = "quarantined" if model.quarantined else str(model.labels.get(STABLE, "-"))
+    others = [_other_version(label, state, model) for label, state in sorted(model.others.items())]
+    return " ".join([stable, f"({', '.join(others)})"]) if others else stable
+
+
+def _other_version(label: str, state: LabelState, model: ModelState) -> str:
+    version = "quarantined" if state.quarantined else model.labels.get(label, "-")
+    return f"{label} {version}, {state.percent}%" if state.percent else f"{label} {version}"
 
 
 def _doing(models: Mapping[str, ModelState]) -> list[str]:
-    return [f"{name}: {model.phase}" for name, model in sorted(models.items()) if model.phase != "idle"]
+    phases = [
+        (f"{name} {label}".removesuffix(f" {STABLE}"), state.phase)
+        for name, model in sorted(models.items())
+        for label, state in [(STABLE, model), *sorted(model.others.items())]
+    ]
+    return [f"{name}: {phase}" for name, phase in phases if phase != "idle"]
 
 
 def _complaints(telemetry: Telemetry | None) -> list[str]:

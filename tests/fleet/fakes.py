@@ -30,6 +30,7 @@ from edgeferry.wire.codec import decode, encode
 from edgeferry.wire.desired import (
     ROLE_MODEL,
     ROLE_SELFTEST,
+    STABLE,
     ArtifactManifest,
     ManifestBlob,
     SelfTestSpec,
@@ -39,6 +40,7 @@ from edgeferry.wire.desired import (
 from edgeferry.wire.messages import (
     Code,
     Info,
+    LabelState,
     ModelState,
     Outcome,
     Problem,
@@ -184,7 +186,12 @@ class FakeDevice:
     def _on_connect(self, client: mqtt.Client, *_: Any) -> None:
         for topic_filter in self._topics.device_subscriptions(self.id):
             client.subscribe(topic_filter, 1)
-        self._say(TopicKind.INFO, encode(Info(v=1, id=self.id, profile=PROFILE, boot="b00t", max_packet_bytes=131072)))
+        self._say(
+            TopicKind.INFO,
+            encode(
+                Info(v=1, id=self.id, profile=PROFILE, boot="b00t", capabilities=("labels",), max_packet_bytes=131072)
+            ),
+        )
         self._say(TopicKind.STATE, encode(self.state))
         self._say(TopicKind.AVAILABILITY, b"online")
         self._connected.set()
@@ -220,18 +227,26 @@ class FakeDevice:
             return
         device = repository.inventory.device(self.id)
         self.say_state(replace_state(self.state, generation=generation))
-        for model in repository.wishes_of(self.id):
-            (target,) = targets_of(repository, [device], model)
-            known = self.state.models.get(model)
-            if known is None or known.deployment != target.deployment:
-                self._deploy(target, repository.manifests(model, target.version)[device.profile])
+        for model, wish in repository.wishes_of(self.id).items():
+            for label in wish.labels:
+                (target,) = targets_of(repository, [device], model, label)
+                known = self.state.models.get(model)
+                state = known.of(label) if known else None
+                if state is None or state.deployment != target.deployment:
+                    self._deploy(target, repository.manifests(model, target.version)[device.profile])
+            self._withdraw(model, set(wish.labels))
+
+    def _withdraw(self, model: str, labels: set[str]) -> None:
+        known = self.state.models[model]
+        others = {label: state for label, state in known.others.items() if label in labels}
+        served = {label: version for label, version in known.labels.items() if label in labels}
+        if others != known.others:
+            self._say_model(model, msgspec.structs.replace(known, others=others, labels=served))
 
     def _deploy(self, target: Target, manifest: ArtifactManifest) -> None:
         before = self.state.models.get(target.model) or ModelState(wanted=0, phase="idle")
-        working = msgspec.structs.replace(
-            before, wanted=target.version, phase="fetching", deployment=target.deployment, last=None
-        )
-        self._say_model(target.model, working)
+        working = LabelState(wanted=target.version, phase="fetching", deployment=target.deployment)
+        self._say_model(target.model, _with_label(before, target.label, working))
         self.models[target.version] = manifest
         for blob in manifest.blobs:
             if blob.sha256 not in self.fetched:
@@ -335,7 +350,14 @@ def replace_state(state: State, **changes: Any) -> State:
     return msgspec.structs.replace(state, **changes)
 
 
-def _ended(before: ModelState, working: ModelState, target: Target, outcome: Outcome) -> ModelState:
+def _with_label(model: ModelState, label: str, state: LabelState) -> ModelState:
+    if label != STABLE:
+        return msgspec.structs.replace(model, others={**model.others, label: state})
+    own = {name: getattr(model, name) for name in ("labels", "previous", "others")}
+    return ModelState(**msgspec.structs.asdict(state), **own)
+
+
+def _ended(before: ModelState, working: LabelState, target: Target, outcome: Outcome) -> ModelState:
     problem = Problem(code=Code.FAILED_PRECONDITION, reason=Reason.SELFTEST_MISMATCH, detail="4 of 8 differ")
     result = Result(
         deployment=target.deployment,
@@ -344,12 +366,13 @@ def _ended(before: ModelState, working: ModelState, target: Target, outcome: Out
         ended_ms=1,
         problem=None if outcome is Outcome.ACTIVE else problem,
     )
+    ended = msgspec.structs.replace(working, phase="idle", last=result)
     if outcome is not Outcome.ACTIVE:
-        return msgspec.structs.replace(working, phase="idle", last=result)
-    previous = before.labels.get("stable", 0)
-    return msgspec.structs.replace(
-        working, phase="idle", last=result, labels={"stable": target.version}, previous=previous, scheme="int8"
-    )
+        return _with_label(before, target.label, ended)
+    ended = msgspec.structs.replace(ended, scheme="int8", percent=target.percent)
+    labels = {**before.labels, target.label: target.version}
+    previous = before.labels.get(STABLE, 0) if target.label == STABLE else before.previous
+    return msgspec.structs.replace(_with_label(before, target.label, ended), labels=labels, previous=previous)
 
 
 __all__ = ["INPUT", "OUTPUT", "PROFILE", "FakeDevice", "replace_state", "write_artifact"]

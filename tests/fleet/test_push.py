@@ -1,5 +1,6 @@
 """What a push would do to a device and how far it has got: decided without a network."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.fleet.reports import (
     view,
 )
 
-from edgeferry.device_profiles import load_profile
+from edgeferry.device_profiles import DeviceProfile, Swap, load_profile
 from edgeferry.fleet.delivery import Delivery, _at_the_end, raise_unless_done
 from edgeferry.fleet.errors import FleetError, PendingError, UsageError
 from edgeferry.fleet.inventory import Device
@@ -34,8 +35,9 @@ from edgeferry.fleet.push import (
     progress_of,
     refuse_what_cannot_be,
 )
+from edgeferry.wire.codec import encode
 from edgeferry.wire.desired import ArtifactManifest, DifferenceRef, decode_manifest
-from edgeferry.wire.messages import Outcome, TransferState
+from edgeferry.wire.messages import Info, LabelState, Outcome, TransferState
 from edgeferry.wire.topics import TopicKind
 
 TARGET = Target("pi", "digits", 2, DEPLOYMENT, generation=5)
@@ -233,3 +235,55 @@ def test_whoever_is_not_done_at_the_timeout_has_failed() -> None:
     late = _at_the_end(Progress(Standing.WORKING, "trying", reason="BUSY"), delivery.timeout_s)
 
     assert (late.standing, late.reason) == (Standing.FAILED, "still trying after 30 s: BUSY")
+
+
+CANARY = Target("pi", "digits", 2, DEPLOYMENT, generation=5, label="canary", percent=10)
+
+
+def with_canary(labels: dict[str, int], **canary: Any) -> FleetView:
+    fields: dict[str, Any] = {"wanted": 2, "phase": "idle", "percent": 10, "deployment": DEPLOYMENT}
+    model = running(1, labels={"stable": 1, **labels}, others={"canary": LabelState(**{**fields, **canary})})
+    return heard(state(model))
+
+
+def test_a_canary_is_active_when_its_label_names_it_with_its_share() -> None:
+    assert progress(with_canary({"canary": 2}), target=CANARY).standing is Standing.ACTIVE
+    assert progress(with_canary({"canary": 2}, percent=5), target=CANARY).standing is Standing.WORKING
+    assert progress(with_canary({}), target=CANARY).standing is Standing.WORKING
+    assert progress(heard(state(running(1))), target=CANARY).standing is Standing.WORKING
+
+
+def test_a_canary_that_was_rolled_back_has_failed_although_the_stable_version_is_well() -> None:
+    fleet = with_canary({}, last=ended(2, Outcome.ROLLED_BACK))
+
+    assert progress(fleet, target=CANARY).reason == "rolled back: SELFTEST_MISMATCH: 4 of 8 differ"
+
+
+def test_a_canary_counts_on_a_device_that_has_gone_away_with_it() -> None:
+    fleet = with_canary({"canary": 2})
+    fleet.apply(TOPICS.device("pi", TopicKind.AVAILABILITY), b"offline", 0.0)
+
+    assert progress(fleet, target=CANARY).standing is Standing.ACTIVE
+
+
+def test_a_canary_is_withdrawn_when_its_label_names_nothing_any_more() -> None:
+    nothing = Target("pi", "digits", 0, "", generation=5, label="canary")
+
+    assert progress(with_canary({"canary": 2}), target=nothing).standing is Standing.WORKING
+    assert progress(heard(state(running(1))), target=nothing).standing is Standing.ACTIVE
+    assert progress(heard(state()), target=nothing).standing is Standing.ACTIVE
+
+
+def test_a_canary_needs_room_for_two_and_an_agent_that_knows_labels(manifest: ArtifactManifest) -> None:
+    profile = load_profile(PROFILE)
+    small = replace(profile, serving=replace(profile.serving, swap=Swap.STOP_FIRST))
+    old = heard(state(running(1)))
+    old.apply(TOPICS.device("pi", TopicKind.INFO), encode(Info(v=1, id="pi", profile=PROFILE, boot="b")), 0.0)
+
+    def obstacle(profile: DeviceProfile, fleet: FleetView) -> str:
+        manifests = {PROFILE: manifest}
+        return plan_for(Device("pi", PROFILE), manifests, profile, fleet.get("pi"), 0.0, label="canary").obstacle
+
+    assert "holds one version at a time (swap: stop_first)" in obstacle(small, view())
+    assert obstacle(profile, old) == "its agent knows no labels, so it would ignore the canary; update edgeferry there"
+    assert obstacle(profile, view()) == ""
