@@ -17,6 +17,7 @@ from edgeferry.converter.html.page import report_page
 from edgeferry.converter.layers import compare_layers
 from edgeferry.converter.lock import FORMAT as LOCK_FORMAT
 from edgeferry.converter.lock import LOCK, Lock, locked
+from edgeferry.converter.preparing.function import is_function
 from edgeferry.converter.report import evaluation_summary, host, provenance, report
 from edgeferry.converter.request import ConversionRequest
 from edgeferry.converter.samples import Samples
@@ -94,6 +95,7 @@ class Binder:
         stages: Stages,
         *,
         told: Told,
+        ready: ConversionRequest,
         folder: Path,
     ) -> None:
         self._request = request
@@ -102,6 +104,7 @@ class Binder:
         self._stages = stages
         self._folder = folder
         self._told = told
+        self._ready = ready
         self._looks: dict[str, dict[str, dict[str, Any]]] = {}
 
     def look(self, float_model: Made, stock: Stock, progress: Progress) -> None:
@@ -221,7 +224,7 @@ class Binder:
             labels=self._told.labels,
             preprocessing=self._told.preprocessing_data,
             evaluation=evaluation_summary(made.candidate),
-            calibration_sha256=self._stages.fingerprints.of(calibration).sha256 if calibration else "",
+            calibration_sha256=self._provenance(calibration)["sha256"] if calibration else "",
         )
 
     def _lock(self, choice: Choice, made: Made, described: _Described) -> Lock:
@@ -256,11 +259,17 @@ class Binder:
             "labels": request.labels,
             "preprocessing": request.preprocessing,
         }
-        return {role: path for role, path in named.items() if path is not None}
+        return {role: path for role, path in named.items() if path is not None and not is_function(path)}
+
+    def _provenance(self, samples: Path) -> dict[str, Any]:
+        """Return name, size and hash of samples; of a function, of what it has yielded."""
+        made = self._ready.calibration if samples == self._request.calibration else self._ready.evaluation
+        where = made if made is not None and is_function(samples) else samples
+        return provenance(where, self._stages.fingerprints) | {"name": samples.name}
 
     def _facts(self, source_format: Format, float_model: Made) -> dict[str, Any]:
         request, fingerprints = self._request, self._stages.fingerprints
-        judged_by = provenance(request.judged_by, fingerprints)
+        judged_by = self._provenance(request.judged_by)
         return {
             "name": self._conversion.name,
             "version": self._conversion.version,
@@ -270,7 +279,7 @@ class Binder:
             "preprocessing": self._told.preprocessing_data,
             "source": {"format": source_format.title, **provenance(request.model, fingerprints)},
             "fusion": msgspec.to_builtins(float_model.measurement.fusion),
-            "calibration": provenance(request.calibration, fingerprints) if request.calibration else None,
+            "calibration": self._provenance(request.calibration) if request.calibration else None,
             "evaluation": {"held_out": self._conversion.is_held_out, **judged_by},
             "host": host(),
         }

@@ -74,7 +74,7 @@ def convert(request: ConversionRequest, progress: Progress, stages: Stages | Non
             stock.make_plain()
             conversion = _concluded(request, stock)
             told = Told(labels, preprocessing)
-            binder = Binder(request, conversion, samples, stages, told=told, folder=Path(folder) / "bound")
+            binder = Binder(request, conversion, samples, stages, told=told, ready=ready, folder=Path(folder) / "bound")
             binder.look(float_model, stock, progress)
             progress(f"writing {conversion.folder}")
             write_version(conversion.folder, binder.drafts(source_format, stock))

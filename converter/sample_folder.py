@@ -100,6 +100,11 @@ class ArrayWriter:
         self._header()
         self._header_bytes = self._file.tell()
 
+    @property
+    def row_bytes(self) -> int:
+        """Return the size of one sample."""
+        return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
+
     def append(self, rows: NDArray[Any]) -> None:
         """Write some samples of the shape and type that were said."""
         if rows.shape[1:] != self.shape or rows.dtype != self.dtype:

@@ -79,6 +79,7 @@ class Stages:
         what: str,
         outputs: Sequence[str],
         deadline_s: float = DEFAULT_DEADLINE_S,
+        is_repeatable: bool = True,
     ) -> dict[str, Any]:
         """Return the result of ``module``'s work on ``job``, done now or before.
 
@@ -89,11 +90,12 @@ class Stages:
             what: What is being done, for messages.
             outputs: Files and folders in ``folder`` that are wanted, or patterns of them; read-only afterwards.
             deadline_s: After that the child is killed.
+            is_repeatable: Whether the same job gives the same result; if not, it is always done now.
 
         Raises:
             ConverterError: See `run_child`; failures are not remembered.
         """
-        key = self._key(module, job)
+        key = self._key(module, job) if is_repeatable else None
         result = self._take(key, folder)
         if result is None:
             result = run_child(module, job, folder=folder, what=what, deadline_s=deadline_s, watch=self._watch)

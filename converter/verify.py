@@ -123,6 +123,7 @@ def verify(
     lock = _read(folder)
     fingerprints = Fingerprints()
     _check_model(folder / _MODEL, lock, fingerprints)
+    _check_functions(folder, lock, given)
     inputs = {one.role: _found(one, given, fingerprints) for one in lock.inputs if _is_used(lock, one.role)}
     try:
         with tempfile.TemporaryDirectory(prefix="edgeferry-verify-") as work:
@@ -166,6 +167,22 @@ def _check_model(path: Path, lock: Lock, fingerprints: Fingerprints) -> None:
             f"{path}: is another model than {LOCK} tells of: it has SHA-256 {found.sha256[:12]}..., "
             f"wanted {lock.model.sha256[:12]}...; it was changed after it was made"
         )
+
+
+def _check_functions(folder: Path, lock: Lock, given: Mapping[str, Path]) -> None:
+    """Do nothing when all code that the lock names besides ours is named on the command line, too.
+
+    Raises:
+        RequestError: It is not: whoever wrote the lock shall not say what runs here.
+    """
+    named = {str(path) for path in given.values()}
+    for step in lock.steps:
+        function = step.job.get("function")
+        if function is not None and function not in named:
+            raise RequestError(
+                f"{folder}: its samples came from {str(function)[:200]!r}, which is code; "
+                "give the same with --calibration or --evaluation to run it again"
+            )
 
 
 def _is_used(lock: Lock, role: str) -> bool:

@@ -222,13 +222,16 @@ class _Windowed(_Scaled, frozen=True, kw_only=True):
         hop: From the beginning of one window to that of the next; as long as a window unless given.
     """
 
-    window: Count
+    window: Count | None = None
     hop: Count | None = None
 
     def __post_init__(self) -> None:
         _Scaled.__post_init__(self)
+        length = self.window or 1
         if self.hop is None:  # it is carried as what it is, so that nobody has to know
-            msgspec.structs.force_setattr(self, "hop", self.window)
+            msgspec.structs.force_setattr(self, "hop", length)
+        elif self.hop > length:
+            raise PreprocessingError(f"hop is {self.hop}, wanted at most {length}, the window: nothing is left out")
 
 
 class AudioPreprocessing(_Windowed, frozen=True, kw_only=True, tag_field="kind", tag="audio"):
@@ -240,6 +243,7 @@ class AudioPreprocessing(_Windowed, frozen=True, kw_only=True, tag_field="kind",
     """
 
     sample_rate_hz: Rate
+    window: Count
     channel_axis: bool = False
 
     def channels_of_input(self) -> int:
@@ -260,7 +264,7 @@ class AudioPreprocessing(_Windowed, frozen=True, kw_only=True, tag_field="kind",
 
 
 class SeriesPreprocessing(_Windowed, frozen=True, kw_only=True, tag_field="kind", tag="series"):
-    """How rows of measurements become inputs: windows of some columns, [window, columns].
+    """How rows of measurements become inputs: windows of some columns, [window, columns]; without a window [columns].
 
     Attributes:
         columns: Names of those that are inputs, in this order.

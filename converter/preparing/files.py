@@ -73,7 +73,7 @@ def is_class_folder(folder: Path) -> bool:
 def _order(folder: Path, names: tuple[str, ...], classes: Sequence[str]) -> tuple[str, ...]:
     unknown = sorted(set(names) - set(classes)) if classes else []
     if unknown:
-        raise RequestError(f"{folder}: the folder {unknown[0]!r} is none of the {len(classes)} names in --labels")
+        raise RequestError(f"{folder}: the folder {unknown[0]!r} is none of the model's {len(classes)} classes")
     return tuple(classes) or names
 
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from edgeferry.converter.errors import RequestError
+from edgeferry.converter.preparing import audio, series
+from edgeferry.converter.preparing.function import is_function
 from edgeferry.converter.sample_folder import holds_arrays
 from edgeferry.converter.samples import is_in_place
 from edgeferry.converter.stages import Stages
@@ -10,6 +12,8 @@ from edgeferry.converter.stages import Stages
 __all__ = ["PREPARED", "are_arrays", "prepare"]
 
 PREPARED = "samples"
+
+_FILES = audio.SUFFIXES | series.SUFFIXES
 
 
 def prepare(
@@ -34,17 +38,22 @@ def prepare(
     Raises:
         ConverterError: It cannot be read, or holds no samples.
     """
-    job: dict[str, object] = {"source": source, "preprocessing": None, "classes": None}
-    if are_arrays(source):
+    is_code = is_function(source)
+    if is_code:
+        job: dict[str, object] = {"function": str(source)}
+    elif are_arrays(source):
         if is_in_place(source):
             return source
+        job = {"source": source, "preprocessing": None, "classes": None}
+    elif not source.exists():
+        raise RequestError(f"{source}: No such file or folder; wanted samples")
     elif preprocessing is None:
         raise RequestError(
-            f"{source}: is a folder without .npy files; where it holds pictures, sound or tables, "
+            f"{source}: holds no arrays; where it holds pictures, sound or tables, "
             "say with --preprocessing FILE.yaml how they become inputs"
         )
     else:
-        job |= {"preprocessing": preprocessing, "classes": classes}
+        job = {"source": source, "preprocessing": preprocessing, "classes": classes}
     stages.run(
         "edgeferry.converter.preparing",
         job,
@@ -52,10 +61,11 @@ def prepare(
         what=f"preparing {source.name}",
         outputs=[PREPARED],
         deadline_s=deadline_s,
+        is_repeatable=not is_code,
     )
     return folder / PREPARED
 
 
 def are_arrays(source: Path) -> bool:
     """Return whether ``source`` is, or shall be, a file or folder of arrays."""
-    return holds_arrays(source) if source.is_dir() else True
+    return holds_arrays(source) if source.is_dir() else source.suffix.lower() not in _FILES

@@ -304,7 +304,7 @@ def test_a_model_that_crashes_the_interpreter_is_told_in_one_message(linear, run
         (("--timeout", "inf"), 2, "Invalid value for '--timeout'"),
         (("--calibration", "none.npz"), 2, "edgeferry: none.npz: No such file"),
         (("--evaluation", "none.npz"), 2, "edgeferry: none.npz: No such file"),
-        (("--calibration", "/"), 2, "edgeferry: /: is a folder without .npy files"),
+        (("--calibration", "/"), 2, "edgeferry: /: holds no arrays; where it holds pictures"),
         (("--calibration", "n" * 300), 2, "File name too long"),
     ],
 )

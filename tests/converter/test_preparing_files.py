@@ -40,7 +40,7 @@ def test_names_may_say_in_which_order_the_model_has_its_classes(tmp_path):
 
 
 def test_a_folder_that_is_no_class_is_refused(tmp_path):
-    with pytest.raises(RequestError, match="the folder 'cat' is none of the 2 names in --labels"):
+    with pytest.raises(RequestError, match="the folder 'cat' is none of the model's 2 classes"):
         found(folder_of(tmp_path, "cat/1.png"), "dog", "horse")
 
 

@@ -41,12 +41,7 @@ def save_folder(folder: Path, role: str, arrays: dict[str, np.ndarray]) -> Path:
     return folder / role
 
 
-def save_by_columns(folder: Path, role: str, arrays: dict[str, np.ndarray]) -> Path:
-    np.savez(folder / f"{role}.npz", x=np.asfortranarray(arrays["x"]), y=arrays["y"])
-    return folder / f"{role}.npz"
-
-
-@pytest.mark.parametrize("save", [save_compressed, save_folder, save_by_columns])
+@pytest.mark.parametrize("save", [save_compressed, save_folder])
 def test_the_same_samples_give_the_same_model_however_they_are_saved(tmp_path, linear, run, arrays, save):
     saved = {role: save(tmp_path, role, some) for role, some in arrays.items()}
     samples = ("--calibration", str(saved["train"]), "--evaluation", str(saved["test"]))
@@ -206,4 +201,95 @@ def test_arrays_are_taken_as_they_are_and_the_declaration_is_carried(tmp_path, l
     assert result.exit_code == 0, result.output
     (artifact,) = (tmp_path / "out" / "digits" / "1").iterdir()
     assert read_metadata(artifact / "model.tflite").preprocessing["sample_rate_hz"] == 8000
+    assert CliRunner().invoke(verify, [str(artifact)]).exit_code == 0
+
+
+FUNCTION = """
+import numpy
+
+def train():
+    with numpy.load("train.npz") as arrays:
+        yield from zip(arrays["x"], arrays["y"])
+
+def test():
+    with numpy.load("test.npz") as arrays:
+        yield from zip(arrays["x"], arrays["y"])
+"""
+
+
+@pytest.fixture
+def yielding(tmp_path, arrays, monkeypatch) -> Path:
+    """Return the current folder, with a module whose functions yield the samples of `linear`."""
+    for role, some in arrays.items():
+        np.savez(tmp_path / f"{role}.npz", **some)
+    (tmp_path / "my_data.py").write_text(FUNCTION)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_samples_can_be_yielded_by_a_function(yielding, linear, run):
+    given = ("--calibration", "my_data:train", "--evaluation", "my_data:test")
+
+    result = run(linear.arguments(yielding / "out", *PROFILE, *given))
+
+    assert result.exit_code == 0, result.output
+    (artifact,) = (yielding / "out" / "digits" / "1").iterdir()
+    told = json.loads((artifact / "report.json").read_text())
+    made = lock_of(yielding / "out")["steps"][0]
+    assert told["calibration"]["name"] == "my_data:train"
+    assert told["calibration"]["sha256"] == made["outputs"]["samples"]["sha256"]
+    assert read_metadata(artifact / "model.tflite").calibration_sha256 == told["calibration"]["sha256"]
+
+
+def test_code_that_a_lock_names_runs_only_when_it_is_named_again(yielding, linear, run):
+    run(linear.arguments(yielding / "out", *PROFILE, "--calibration", "my_data:train"))
+    artifact = str(yielding / "out" / "digits" / "1")
+
+    unnamed = CliRunner().invoke(verify, [artifact])
+    named = CliRunner().invoke(verify, [artifact, "--calibration", "my_data:train"])
+    (yielding / "my_data.py").write_text(FUNCTION.replace('arrays["x"],', '-arrays["x"],'))
+    changed = CliRunner().invoke(verify, [artifact, "--calibration", "my_data:train"])
+
+    assert unnamed.exit_code == 2
+    assert "came from 'my_data:train', which is code; give the same with --calibration" in unnamed.output
+    assert named.exit_code == 0, named.output
+    assert (changed.exit_code, "preparing my_data:train gives other bytes" in changed.output) == (1, True)
+
+
+def test_a_function_is_asked_again_each_time(yielding, linear, run, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(yielding / "cache"))
+    command = linear.arguments(yielding / "out", *PROFILE, "--calibration", "my_data:train")
+    assert run(command).exit_code == 0
+
+    (yielding / "my_data.py").write_text("def train():\n    raise RuntimeError('the disk with the data is away')")
+    again = run(command)
+
+    assert again.exit_code == 1
+    assert "my_data:train failed: RuntimeError: the disk with the data is away (my_data.py, line 2)" in again.output
+
+
+def test_a_table_gives_a_model_its_samples(tmp_path, linear, run, arrays):
+    columns = [f"pixel {at}" for at in range(64)]
+    for role, some in arrays.items():
+        rows = [
+            ",".join([f"class-{y}", *map(repr, x.tolist())]) for x, y in zip(some["x"] * 100, some["y"], strict=True)
+        ]
+        (tmp_path / f"{role}.csv").write_text("\n".join([",".join(["what", *columns]), *rows]))
+    (tmp_path / "names.txt").write_text("\n".join(f"class-{at}" for at in range(10)))
+    declared = f"kind: series\ncolumns: [{', '.join(columns)}]\nlabel: what\nscale: 1/100\n"
+    (tmp_path / "p.yaml").write_text(declared)
+    given = ["--calibration", str(tmp_path / "train.csv"), "--evaluation", str(tmp_path / "test.csv")]
+
+    result = run(
+        linear.arguments(
+            tmp_path / "out",
+            *PROFILE,
+            *given,
+            *("--preprocessing", str(tmp_path / "p.yaml"), "--labels", str(tmp_path / "names.txt")),
+        )
+    )
+
+    assert result.exit_code == 0, result.output
+    (artifact,) = (tmp_path / "out" / "digits" / "1").iterdir()
+    assert json.loads((artifact / "artifact.json").read_text())["evaluation"]["float"] == 1.0
     assert CliRunner().invoke(verify, [str(artifact)]).exit_code == 0
