@@ -1,7 +1,7 @@
 """Runs samples through a model of any format on this machine, in a child process.
 
 `predict` is the parent's half; run as a module, this file is the child. Job: ``model``, ``format``, ``signature`` (or
-null) and ``input``. It leaves the outputs as real numbers in ``outputs``.
+null), ``input``, and ``preprocessing``, a file or null. It leaves the outputs as real numbers in ``outputs``.
 """
 
 import statistics
@@ -18,12 +18,16 @@ from numpy.typing import NDArray
 from edgeferry.converter.arrays import read_arrays, write_arrays
 from edgeferry.converter.child import child_main, report_step, run_child
 from edgeferry.converter.culprit import explained_crash
-from edgeferry.converter.errors import ConverterError, CrashError
+from edgeferry.converter.errors import ConverterError, CrashError, RequestError, SourceError
 from edgeferry.converter.formats.registry import FormatName, detect
 from edgeferry.converter.inspection.artifact_folder import find_artifact, read_artifact
 from edgeferry.converter.prediction_inputs import Inputs, bind, read_arrays_file
 from edgeferry.converter.prediction_models import LoadedModel, load_model
+from edgeferry.converter.prediction_sources import is_prepared_first, prepared_arrays
+from edgeferry.converter.preprocessing_file import read_preprocessing
+from edgeferry.inference.description import Description
 from edgeferry.inference.model import ModelError
+from edgeferry.inference.preprocessing import Preprocessing, PreprocessingError, parse_preprocessing
 from edgeferry.inference.quantization import dequantize, is_quantized
 
 __all__ = ["Prediction", "main", "predict"]
@@ -52,15 +56,23 @@ class Prediction:
     truth: NDArray[Any] | None
 
 
-def predict(path: Path, inputs: Path, *, deadline_s: float, signature: str | None = None) -> Prediction:
+def predict(
+    path: Path,
+    inputs: Path,
+    *,
+    deadline_s: float,
+    signature: str | None = None,
+    preprocessing: Path | None = None,
+) -> Prediction:
     """Return what the model at ``path`` answers to the samples in ``inputs``.
 
     Args:
         path: A SavedModel's folder, a ``.keras``, ``.h5`` or ``.tflite`` file, or an artifact folder.
-        inputs: A ``.npz`` or ``.npy`` file. Real values are quantized where the model is, arrays in the model's own
-            integers are taken as they are.
+        inputs: A ``.npz`` or ``.npy`` file: real values are quantized where the model is, arrays in the model's own
+            integers are taken as they are. Or real data as `preparing` reads it.
         deadline_s: How long it may take.
         signature: Of a SavedModel or ``.tflite``; the serving one, or the only one, unless given.
+        preprocessing: File that declares how real data becomes an input; what the model itself says unless given.
 
     Raises:
         ConverterError: The model or the samples cannot be read, do not fit each other, or the run fails.
@@ -70,7 +82,13 @@ def predict(path: Path, inputs: Path, *, deadline_s: float, signature: str | Non
     model = artifact.model if artifact else path
     known = detect(model)
     with tempfile.TemporaryDirectory(prefix="edgeferry-predict-") as scratch:
-        job = {"model": str(model), "format": known.name, "signature": signature, "input": str(inputs)}
+        job = {
+            "model": str(model),
+            "format": known.name,
+            "signature": signature,
+            "input": str(inputs),
+            "preprocessing": str(preprocessing) if preprocessing else None,
+        }
         module, what = "edgeferry.converter.prediction", f"running {model.name}"
         try:
             result = run_child(module, job, folder=Path(scratch), what=what, deadline_s=deadline_s)
@@ -98,10 +116,17 @@ def main() -> None:
 def _predict(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
     path, samples = Path(job["model"]), Path(job["input"])
     report_step(folder, f"reading {samples.name}")
-    arrays = read_arrays_file(samples)
+    is_raw = is_prepared_first(samples)
+    arrays = {} if is_raw else read_arrays_file(samples)  # what is wrong with it is said before the model is loaded
+    declared = read_preprocessing(Path(job["preprocessing"])) if job["preprocessing"] else None
+    if declared is not None and not is_raw:
+        raise RequestError(f"{samples}: holds arrays, which are taken as they are; leave --preprocessing out")
     report_step(folder, f"loading {path.name}")
     model = load_model(path, FormatName(job["format"]), job["signature"])
     told = model.description
+    if is_raw:
+        classes = told.metadata.labels if told.metadata else ()
+        arrays = prepared_arrays(samples, declared or _own_preprocessing(told), classes, folder)
     inputs = bind(samples, arrays, told.inputs)
     report_step(folder, f"running {path.name}")
     outputs, latencies_ms = _run_all(inputs, model)
@@ -115,6 +140,16 @@ def _predict(job: dict[str, Any], folder: Path) -> Mapping[str, object]:
         "doubt": told.doubt,
         "labels": told.metadata.labels if told.metadata else (),
     }
+
+
+def _own_preprocessing(told: Description) -> Preprocessing | None:
+    """Return what the model itself says of how data becomes its input."""
+    if told.metadata is None or not told.metadata.preprocessing:
+        return None
+    try:
+        return parse_preprocessing(told.metadata.preprocessing)
+    except PreprocessingError as err:
+        raise SourceError(f"the model's {err}") from err
 
 
 def _run_all(inputs: Inputs, model: LoadedModel) -> tuple[dict[str, NDArray[Any]], list[float]]:

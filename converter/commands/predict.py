@@ -23,7 +23,12 @@ _FILE = click.Path(path_type=Path)
 
 @click.command(short_help="Run samples through a model on this machine.")
 @click.argument("path", type=_FILE)
-@click.option("--input", "inputs", type=_FILE, required=True, metavar="X.npz", help="Samples: .npy, or .npz by input.")
+@click.option(
+    "--input", "inputs", type=_FILE, required=True, metavar="X", help="Samples: .npy, .npz by input, or real data."
+)
+@click.option(
+    "--preprocessing", type=_FILE, metavar="FILE.yaml", help="How real data becomes inputs; as the model says itself."
+)
 @click.option("--output", type=_FILE, metavar="Y.npz", help="Where the outputs go; .npy for a single one.")
 @click.option("--signature", metavar="KEY", help="Of a SavedModel or .tflite; the serving one, or the only one.")
 @click.option(
@@ -36,9 +41,16 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def predict(
-    *, path: Path, inputs: Path, output: Path | None, signature: str | None, timeout_s: float, as_json: bool
+    *,
+    path: Path,
+    inputs: Path,
+    preprocessing: Path | None,
+    output: Path | None,
+    signature: str | None,
+    timeout_s: float,
+    as_json: bool,
 ) -> None:
-    """Run the samples in X.npz through the model at PATH, of any format that can be converted, or an artifact folder.
+    """Run the samples in X through the model at PATH, of any format that can be converted, or an artifact folder.
 
     Real values are quantized where the model is, and its outputs come back as real values.
 
@@ -49,7 +61,7 @@ def predict(
     with explained_errors():
         if output is not None:
             _check_output(output)
-        prediction = run(path, inputs, deadline_s=timeout_s, signature=signature)
+        prediction = run(path, inputs, deadline_s=timeout_s, signature=signature, preprocessing=preprocessing)
         if output is not None:
             _write(output, prediction.outputs)
     _show(path, prediction, output, as_json=as_json)

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from edgeferry.converter.commands.predict import predict
 from edgeferry.converter.commands.verify import verify
 from edgeferry.converter.preprocessing_file import read_preprocessing
 from edgeferry.inference.metadata import read_metadata
@@ -293,3 +294,48 @@ def test_a_table_gives_a_model_its_samples(tmp_path, linear, run, arrays):
     (artifact,) = (tmp_path / "out" / "digits" / "1").iterdir()
     assert json.loads((artifact / "artifact.json").read_text())["evaluation"]["float"] == 1.0
     assert CliRunner().invoke(verify, [str(artifact)]).exit_code == 0
+
+
+def test_a_converted_model_predicts_pictures_as_it_says_itself(pictures, run, tmp_path):
+    run(command(pictures))
+    (artifact,) = (pictures / "out" / "digits" / "1").iterdir()
+    (pictures / "moved.tflite").write_bytes((artifact / "model.tflite").read_bytes())
+
+    moved = CliRunner().invoke(
+        predict, [str(pictures / "moved.tflite"), "--input", str(pictures / "test"), "--output", f"{tmp_path}/y.npy"]
+    )
+    source = CliRunner().invoke(predict, [str(pictures / "net.tflite"), "--input", str(pictures / "test")])
+    told = CliRunner().invoke(
+        predict,
+        [
+            str(pictures / "net.tflite"),
+            "--input",
+            str(pictures / "test"),
+            "--preprocessing",
+            f"{pictures}/pictures.yaml",
+        ],
+    )
+
+    count = len(list((pictures / "test").rglob("*.png")))
+    assert moved.exit_code == 0, moved.output
+    assert f"of {count} are the class that y says" in moved.output
+    assert "class-0 (" in moved.output
+    assert np.load(tmp_path / "y.npy").shape == (count, 6)
+    assert (source.exit_code, told.exit_code) == (2, 0), told.output
+    assert "the model does not say how data becomes its input; say it with --preprocessing" in source.output
+
+
+def test_arrays_are_not_preprocessed_to_predict(linear, tmp_path):
+    (tmp_path / "p.yaml").write_text("kind: image")
+    given = [str(linear.model), "--input", str(linear.evaluation), "--preprocessing", str(tmp_path / "p.yaml")]
+
+    result = CliRunner().invoke(predict, given)
+
+    assert (result.exit_code, "taken as they are; leave --preprocessing out" in result.output) == (2, True)
+
+
+def test_a_function_can_be_predicted(yielding, linear):
+    result = CliRunner().invoke(predict, [str(linear.model), "--input", "my_data:test"])
+
+    assert result.exit_code == 0, result.output
+    assert "scores: 100.00% of 500 are the class that y says" in result.output
