@@ -46,6 +46,7 @@ _COMMANDS = {
     "devices": ("edgeferry.fleet.commands.devices", "List the devices of the fleet and how they are."),
     "monitor": ("edgeferry.fleet.commands.monitor", "Watch the fleet: telemetry and models, live."),
     "origin": ("edgeferry.fleet.commands.origin", "Serve models to devices, for as long as it runs."),
+    "keys": ("edgeferry.fleet.commands.keys", "See, lock, replace and back up the keys that sign for this fleet."),
     "profiles": ("edgeferry.fleet.commands.profiles", "List the kinds of devices that models are made for."),
 }
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from edgeferry.fleet.blockserver import BlockServer
+from edgeferry.fleet.conflicts import refuse_if_behind
 from edgeferry.fleet.errors import FleetError, PendingError
 from edgeferry.fleet.operator import Connected
 from edgeferry.fleet.push import Progress, Standing, Target, progress_of
@@ -49,15 +50,20 @@ def deliver(
         show: Called with every change.
 
     Raises:
+        ConflictError: Another copy of this fleet folder has published in the meantime.
         FleetError: The broker did not take the metadata, or nobody serves any more.
     """
     began_at = time.monotonic()
-    watch.ring(repository.roots(), repository.timestamp())
+    timestamp = repository.timestamp()
+    watch.ring(repository.roots(), timestamp)
     progress = _look(delivery.targets, watch, began_at)
     show(progress)
     while _goes_on(delivery, progress, began_at):
         if isinstance(watch.follow(_LOOK_S), Connected):
             watch.say(repository.roots(), repository.timestamp())
+        if watch.said.timestamp != timestamp:
+            refuse_if_behind(repository, watch.said)
+            timestamp = watch.said.timestamp
         if not server.is_serving:
             raise FleetError("the block server of this push has ended; run the same push again, it continues")
         latest = _look(delivery.targets, watch, began_at)

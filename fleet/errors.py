@@ -3,6 +3,7 @@
 FleetError                    1   a command failed; the text is fit to show
 ├── ArtifactError             1   an artifact folder is not one, or differs from what was published
 ├── BusyError                 1   another command holds the fleet folder
+├── ConflictError             1   somebody else has signed something in the meantime
 ├── UsageError                2   a name that does not exist, or wishes that contradict each other
 ├── PendingError              3   nothing failed, but not every device has got there
 └── ConfigurationError       78   no fleet here, a key is missing or open to others, a file cannot be read
@@ -22,6 +23,7 @@ __all__ = [
     "ArtifactError",
     "BusyError",
     "ConfigurationError",
+    "ConflictError",
     "FleetError",
     "PendingError",
     "UsageError",
@@ -47,6 +49,10 @@ class ArtifactError(FleetError):
 
 class BusyError(FleetError):
     """Another command has held the fleet folder for too long."""
+
+
+class ConflictError(FleetError):
+    """Somebody else has signed something in the meantime; theirs counts, and this is to be done again on top of it."""
 
 
 class UsageError(FleetError):

@@ -19,6 +19,7 @@ __all__ = [
     "PRIVATE",
     "folder_lock",
     "make_folder",
+    "names_in",
     "replacing",
     "sync_folder",
     "write_all_atomically",

@@ -6,17 +6,22 @@ from pathlib import Path
 from edgeferry.fleet.blobs import BlobFolder, blob_ref
 from edgeferry.fleet.documents import ListedFile, Plan
 from edgeferry.fleet.errors import UsageError
-from edgeferry.fleet.files import folder_lock, make_folder, write_atomically
+from edgeferry.fleet.files import folder_lock, make_folder
 from edgeferry.fleet.inventory import Inventory
 from edgeferry.fleet.keys import KeyFolder, KeyRole
+from edgeferry.fleet.passphrase import Passphrase
 from edgeferry.fleet.publication import Publication
-from edgeferry.fleet.signing import LIFETIMES, Signing, empty_root
+from edgeferry.fleet.root_folder import RootFolder
+from edgeferry.fleet.roots import empty_root
+from edgeferry.fleet.signing import LIFETIMES, Signing
 
-__all__ = ["found", "root_path"]
+__all__ = ["found"]
 
 
-def found(fleet_dir: Path, now: datetime) -> None:
+def found(fleet_dir: Path, now: datetime, passphrase: Passphrase) -> None:
     """Make the files of a fleet without models in ``fleet_dir``; what was begun and interrupted is begun again.
+
+    Keys are locked where ``passphrase`` is given.
 
     Raises:
         UsageError: There is a fleet already.
@@ -28,16 +33,11 @@ def found(fleet_dir: Path, now: datetime) -> None:
     with folder_lock(fleet_dir / "lock"):
         if Publication.exists(fleet_dir):
             raise UsageError(f"{fleet_dir}: there is a fleet already; choose another folder, or keep using it")
-        _publish(fleet_dir, now)
+        _publish(fleet_dir, now, passphrase)
 
 
-def root_path(fleet_dir: Path, version: int) -> Path:
-    """Return where the root of ``version`` is kept."""
-    return fleet_dir / "roots" / f"{version}.root.json"
-
-
-def _publish(fleet_dir: Path, now: datetime) -> None:
-    keys = KeyFolder(fleet_dir / "keys")
+def _publish(fleet_dir: Path, now: datetime, passphrase: Passphrase) -> None:
+    keys = KeyFolder(fleet_dir / "keys", passphrase)
     public = {role: keys.create(role).public_key for role in KeyRole}
     root = empty_root(public, now + LIFETIMES[KeyRole.ROOT])
     signing = Signing(keys, root, (public[KeyRole.DOCUMENTS],), now, LIFETIMES)
@@ -47,5 +47,5 @@ def _publish(fleet_dir: Path, now: datetime) -> None:
         None, plan, {path: ListedFile.of(blob_ref(data)) for path, data in documents.items()}
     )
     BlobFolder(fleet_dir / "blobs").put([*documents.values(), *signing.blobs])
-    write_atomically(root_path(fleet_dir, 1), signing.signed_root())
+    RootFolder(fleet_dir).write(1, signing.signed_root())
     publication.save(fleet_dir)

@@ -2,18 +2,17 @@
 
 import base64
 
-from edgeferry.fleet.errors import FleetError, UsageError
+from edgeferry.fleet.errors import UsageError
 from edgeferry.fleet.inventory import Device, Inventory
 from edgeferry.fleet.mosquitto.admission import wait_until_let_in
 from edgeferry.fleet.mosquitto.folder import MosquittoFolder
 from edgeferry.fleet.operator import BrokerError, Login
-from edgeferry.fleet.rendering import hint
 from edgeferry.fleet.repository import Repository
 from edgeferry.fleet.session import Session
 from edgeferry.fleet.settings import BrokerUrl, parse_broker_url
 from edgeferry.wire.joining import JoinToken
 
-__all__ = ["join_token", "let_in", "refuse_other_users", "tell_the_fleet"]
+__all__ = ["join_token", "let_in", "refuse_other_users"]
 
 
 def refuse_other_users(session: Session, inventory: Inventory, device: str) -> None:
@@ -46,15 +45,6 @@ def join_token(session: Session, repository: Repository, device: Device, passwor
         ca_pem=session.passwords().ca_pem(),
         topic_root=settings.topic_root,
     )
-
-
-def tell_the_fleet(session: Session, repository: Repository) -> None:
-    """Say what is published; a broker that is not there is no obstacle, it is said at the next occasion."""
-    try:
-        with session.watch() as watch:
-            watch.say(repository.roots(), repository.timestamp())
-    except (BrokerError, FleetError) as err:
-        hint(f"not said to the broker yet: {err}. The next `push`, `origin` or `broker run` says it.")
 
 
 def let_in(session: Session, repository: Repository, device: str, password: str) -> str:

@@ -1,9 +1,9 @@
 """The fleet folder: what the operator has decided, signed and published, and every blob that devices may ask for.
 
     published.json   the one switch: it names everything below, and is replaced in one step
-    roots/           root metadata by version
+    roots/           root metadata by version; proposed.root.json beside it waits for signatures
     blobs/           snapshot, targets, bins, documents, manifests, models: bytes named by their SHA-256
-    keys/            private keys, mode 0600
+    keys/            private keys, mode 0600, some of them locked
     inventory.json   the devices
     lock             held by a command while it changes any of these
 
@@ -17,18 +17,21 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tuf.api.metadata import Metadata, Root
+from securesystemslib.signer import Key
+from tuf.api.metadata import Root
 
 from edgeferry.fleet.artifacts import checked_blocks, read_artifacts
 from edgeferry.fleet.blobs import BlobFolder, blob_ref
 from edgeferry.fleet.differences import worthwhile_difference
 from edgeferry.fleet.documents import Canary, ListedFile, Plan, PublishedManifest
-from edgeferry.fleet.files import explained, folder_lock, write_atomically
-from edgeferry.fleet.founding import found, root_path
+from edgeferry.fleet.files import folder_lock
+from edgeferry.fleet.founding import found
 from edgeferry.fleet.inventory import Inventory
 from edgeferry.fleet.keys import KeyFolder, KeyRole
+from edgeferry.fleet.passphrase import Passphrase
 from edgeferry.fleet.publication import Publication
-from edgeferry.fleet.signing import LIFETIMES, Signing, document_keys_of, with_key, with_next_version
+from edgeferry.fleet.root_folder import RootFolder
+from edgeferry.fleet.signing import LIFETIMES, RENEWED_BEFORE, Signing, document_keys_of
 from edgeferry.wire.desired import ArtifactManifest, BlobRef, DifferenceRef, Wish, decode_manifest
 
 __all__ = ["Repository"]
@@ -40,40 +43,58 @@ class Repository:
     """A fleet folder, as one command or one origin sees it. What only reads may be called by any thread."""
 
     def __init__(
-        self, fleet_dir: Path, publication: Publication, inventory: Inventory, *, lock_timeout_s: float = 10.0
+        self,
+        fleet_dir: Path,
+        publication: Publication,
+        inventory: Inventory,
+        *,
+        lock_timeout_s: float = 10.0,
+        passphrase: Passphrase | None = None,
     ) -> None:
         self.inventory = inventory
+        self.keys = KeyFolder(fleet_dir / "keys", passphrase)
+        self.root_folder = RootFolder(fleet_dir)
         self._folder = fleet_dir
         self._lock_timeout_s = lock_timeout_s
         self._blobs = BlobFolder(fleet_dir / "blobs")
-        self._keys = KeyFolder(fleet_dir / "keys")
         self._published = publication
         self._plan = publication.plan
         self._changes: list[_Change] = []
 
     @classmethod
-    def create(cls, fleet_dir: Path, *, now: datetime) -> "Repository":
+    def create(cls, fleet_dir: Path, *, now: datetime, passphrase: Passphrase | None = None) -> "Repository":
         """Make a fleet in ``fleet_dir``, with new keys, no devices and no models.
+
+        The keys of root, targets and documents are locked where ``passphrase`` is given.
 
         Raises:
             UsageError: There is one already.
             FleetError: The disk refused.
         """
-        found(fleet_dir, now.astimezone(UTC))
-        return cls.open(fleet_dir)
+        found(fleet_dir, now.astimezone(UTC), passphrase or Passphrase())
+        return cls.open(fleet_dir, passphrase=passphrase)
 
     @classmethod
-    def open(cls, fleet_dir: Path, *, lock_timeout_s: float = 10.0) -> "Repository":
+    def open(
+        cls, fleet_dir: Path, *, lock_timeout_s: float = 10.0, passphrase: Passphrase | None = None
+    ) -> "Repository":
         """Return the fleet in ``fleet_dir``.
 
         Args:
             fleet_dir: The fleet folder.
             lock_timeout_s: How long to wait when another command is changing the fleet.
+            passphrase: Opens the keys that are locked.
 
         Raises:
             ConfigurationError: There is none, or it cannot be read.
         """
-        return cls(fleet_dir, Publication.load(fleet_dir), Inventory.load(fleet_dir), lock_timeout_s=lock_timeout_s)
+        return cls(
+            fleet_dir,
+            Publication.load(fleet_dir),
+            Inventory.load(fleet_dir),
+            lock_timeout_s=lock_timeout_s,
+            passphrase=passphrase,
+        )
 
     @property
     def generation(self) -> int:
@@ -94,7 +115,7 @@ class Repository:
 
     def roots(self) -> dict[int, bytes]:
         """Return all root metadata by version."""
-        return {version: self._root_bytes(version) for version in range(1, self._published.root_version + 1)}
+        return {version: self.root_folder.read(version) for version in range(1, self._published.root_version + 1)}
 
     def timestamp(self) -> bytes:
         """Return the published timestamp."""
@@ -110,7 +131,27 @@ class Repository:
             KeyRole.TIMESTAMP: published.timestamp.expires_ms,
         }
         times = {role: datetime.fromtimestamp(time_ms / 1000, UTC) for role, time_ms in times_ms.items()}
-        return {KeyRole.ROOT: self._root().expires, **times}
+        return {KeyRole.ROOT: self.root().expires, **times}
+
+    def overdue(self, now: datetime) -> dict[KeyRole, datetime]:
+        """Return when metadata expires, by role, where somebody should have renewed it by now."""
+        return {role: at for role, at in self.expiries().items() if at - now < RENEWED_BEFORE[role]}
+
+    def open_keys(self) -> None:
+        """Open the keys that sign documents, so that a passphrase is asked for, and known, before anything is done.
+
+        Raises:
+            ConfigurationError: One of them cannot be opened.
+        """
+        self.keys.signers(KeyRole.DOCUMENTS, [key.keyid for key in self.document_keys()])
+
+    def root(self) -> Root:
+        """Return what the newest root says."""
+        return self.root_folder.root(self._published.root_version)
+
+    def document_keys(self) -> tuple[Key, ...]:
+        """Return the keys that sign documents; each of them alone may."""
+        return document_keys_of(self._blobs.read(self._published.targets.ref()))
 
     def blob_path(self, sha256: str) -> Path | None:
         """Return the file of a blob, of whatever kind, or None when it is not here. Any thread may call this."""
@@ -223,52 +264,33 @@ class Repository:
         """
         self._change(lambda plan, inventory: plan.without_wish(model, inventory.scope(to), inventory.devices.values()))
 
-    def publish(self, now: datetime, *, lifetime: timedelta = LIFETIMES[KeyRole.TIMESTAMP]) -> int:
+    def publish(self, now: datetime, *, lifetime: timedelta = LIFETIMES[KeyRole.TIMESTAMP], asks: bool = False) -> int:
         """Sign and publish all wishes and the inventory as it is; return the generation.
 
-        Metadata that has lived half of its life is renewed too. When there is nothing to say, nothing is signed.
+        Metadata that has lived half of its life is renewed too, where its keys are at hand. When there is nothing to
+        say, nothing is signed.
 
         Args:
             now: The time; where this clock is behind the last signature, the time of that.
             lifetime: Of snapshot and timestamp; shorter where a daemon renews them.
+            asks: Have a passphrase asked for what could be renewed later, too.
 
         Raises:
             UsageError: Another command has published something that contradicts a wish.
             FleetError: A key is missing, the folder is in use, or the disk refused; what was published stays.
         """
-        with self._changing():
-            self._publish(self._signing(now, lifetime), self._root())
+        with self.signing(now, lifetime) as signing:
+            signing.asks = asks
         return self.generation
 
-    def renew(self, now: datetime, *, lifetime: timedelta = LIFETIMES[KeyRole.TIMESTAMP]) -> bool:
+    def renew(self, now: datetime, *, lifetime: timedelta = LIFETIMES[KeyRole.TIMESTAMP], asks: bool = False) -> bool:
         """Publish, and return whether anything was signed: at the latest what has lived half of its life.
 
         Raises:
             FleetError: As `publish` does.
         """
         before = self.generation
-        return self.publish(now, lifetime=lifetime) != before
-
-    def rotate(self, role: KeyRole, now: datetime) -> int:
-        """Replace the keys of ``role`` by a new one; devices follow by themselves. Return the generation.
-
-        The old key file stays, but nothing trusts it any more.
-
-        Raises:
-            FleetError: As `publish` does.
-        """
-        with self._changing():
-            before = self._root()
-            signing = self._signing(now, LIFETIMES[KeyRole.TIMESTAMP])
-            key = self._keys.create(role).public_key
-            if role is KeyRole.DOCUMENTS:
-                signing.document_keys = (key,)
-                signing.forced = {KeyRole.TARGETS, KeyRole.DOCUMENTS}
-            else:
-                signing.root = with_key(before, role, key)
-                signing.forced = {role}
-            self._publish(signing, before)
-        return self.generation
+        return self.publish(now, lifetime=lifetime, asks=asks) != before
 
     def _change(self, change: _Change) -> None:
         self._plan = change(self._plan, self.inventory)
@@ -281,31 +303,34 @@ class Repository:
         return plan
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
+    def signing(self, now: datetime, lifetime: timedelta = LIFETIMES[KeyRole.TIMESTAMP]) -> Iterator[Signing]:
+        """Yield a go at signing on top of what is published; what it signs is published when the block ends well.
+
+        Raises:
+            FleetError: As `publish` does.
+        """
         with folder_lock(self._folder / "lock", timeout_s=self._lock_timeout_s):
             self.reload()
-            yield
+            signing = self._signing(now, lifetime)
+            yield signing
+            self._publish(signing)
 
     def _signing(self, now: datetime, lifetime: timedelta) -> Signing:
         issued = datetime.fromtimestamp(self._published.issued_ms / 1000, UTC)
         return Signing(
-            keys=self._keys,
-            root=self._root(),
-            document_keys=document_keys_of(self._blobs.read(self._published.targets.ref())),
+            keys=self.keys,
+            root=self.root(),
+            document_keys=self.document_keys(),
             now=max(now.astimezone(UTC), issued),
             lifetimes={**LIFETIMES, KeyRole.SNAPSHOT: lifetime, KeyRole.TIMESTAMP: lifetime},
         )
 
-    def _publish(self, signing: Signing, before: Root) -> None:
+    def _publish(self, signing: Signing) -> None:
         devices = self.inventory.devices.values()
         plan = self._plan.pruned(devices)
         plan.check(devices)
-        if signing.root == before and signing.is_due(int(before.expires.timestamp() * 1000), KeyRole.ROOT):
-            signing.root = with_next_version(before)
-        if signing.root != before:
-            signing.root.expires = signing.now + LIFETIMES[KeyRole.ROOT]
-            root = signing.signed_root(before)
-            write_atomically(root_path(self._folder, signing.root.version), root)
+        if root := signing.new_root(self.root()):
+            self.root_folder.write(signing.root.version, root)
         documents = plan.documents(devices)
         files = {path: ListedFile.of(blob_ref(data)) for path, data in documents.items()} | plan.listed_manifests()
         publication = signing.publication(self._published, plan, files)
@@ -314,14 +339,6 @@ class Repository:
             publication.save(self._folder)
         self._published, self._plan = publication, plan
         self._changes.clear()
-
-    def _root(self) -> Root:
-        return Metadata[Root].from_bytes(self._root_bytes(self._published.root_version)).signed
-
-    def _root_bytes(self, version: int) -> bytes:
-        path = root_path(self._folder, version)
-        with explained(path):
-            return path.read_bytes()
 
 
 def _adding(manifest: PublishedManifest) -> _Change:

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -17,6 +17,7 @@ from edgeferry.device_profiles import DeviceProfile, ProfileError, load_profile
 from edgeferry.fleet.blockserver import BlockServer, OriginSettings
 from edgeferry.fleet.errors import UsageError
 from edgeferry.fleet.operator import Login, Operator
+from edgeferry.fleet.passphrase import Passphrase
 from edgeferry.fleet.repository import Repository
 from edgeferry.fleet.settings import (
     BrokerUrl,
@@ -30,7 +31,7 @@ from edgeferry.fleet.watch import FleetWatch, say_metadata
 from edgeferry.wire.codec import WireError
 from edgeferry.wire.topics import Topics
 
-__all__ = ["Command", "Session", "fleet_command", "now", "now_s", "profile_named", "usage_checked"]
+__all__ = ["Command", "Session", "fleet_command", "now", "now_s", "profile_named", "signs", "usage_checked"]
 
 Command = Callable[..., Any]
 
@@ -42,11 +43,13 @@ class Session:
     Attributes:
         broker: As given on the command line or in the environment; None for the one in `fleet.yaml`.
         as_json: True when the result is for a machine.
+        passphrase_file: Holds what opens locked keys; None for none.
     """
 
     fleet_dir: Path
     broker: str | None
     as_json: bool
+    passphrase_file: Path | None = None
 
     def settings(self) -> FleetSettings:
         """Return the settings of the fleet.
@@ -62,8 +65,9 @@ class Session:
         Raises:
             FleetError: There is none, or it is damaged.
         """
-        self.settings()  # its message says how to make a fleet
-        return Repository.open(self.fleet_dir)
+        settings = self.settings()  # its message says how to make a fleet
+        passphrase = Passphrase(self.passphrase_file, settings.passphrase_command)
+        return Repository.open(self.fleet_dir, passphrase=passphrase)
 
     def passwords(self) -> Passwords:
         """Return the fleet's passwords."""
@@ -124,6 +128,22 @@ def fleet_command(function: Command) -> Command:
         if broker is not None:
             parse_broker_url(broker)  # a wrong URL is told before anything is done
         return function(session, *arguments, **options)
+
+    return command
+
+
+def signs(function: Command) -> Command:
+    """Give a command that signs `--passphrase-file`; it stands right below `fleet_command`."""
+
+    @click.option(
+        "--passphrase-file",
+        metavar="FILE",
+        type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+        help="Holds the passphrase of the fleet's keys, `-` for standard input.",
+    )
+    @wraps(function)
+    def command(session: Session, *arguments: Any, passphrase_file: Path | None, **options: Any) -> Any:
+        return function(replace(session, passphrase_file=passphrase_file), *arguments, **options)
 
     return command
 

@@ -79,12 +79,15 @@ class FleetSettings:
         topic_root: What all topics begin with.
         device_brokers: URLs that devices get in their tokens where they reach the broker by other names; empty: the
             same as ``broker``.
+        passphrase_command: A program and its arguments that print the passphrase of locked keys: a keyring, a password
+            manager. Empty: a person is asked.
     """
 
     broker: str = DEFAULT_BROKER
     operator: str = "operator"
     topic_root: str = DEFAULT_ROOT
     device_brokers: tuple[str, ...] = ()
+    passphrase_command: tuple[str, ...] = ()
 
     @property
     def topics(self) -> Topics:
@@ -186,7 +189,7 @@ def _parse(data: Any, path: Path) -> FleetSettings:
 
 def save_settings(fleet_dir: Path, settings: FleetSettings) -> None:
     """Write ``settings`` to `fleet.yaml`."""
-    data = {**asdict(settings), "device_brokers": list(settings.device_brokers)}
+    data = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
     text = "# Settings of this fleet; see docs/operations.md.\n" + yaml.safe_dump(data, sort_keys=False)
     write_atomically(fleet_dir / _FILE, text.encode())
 

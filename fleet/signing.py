@@ -9,7 +9,6 @@ a push to one device in 10,000 changes a few kilobytes. Nothing here touches the
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
@@ -34,8 +33,9 @@ from edgeferry.fleet.documents import ListedFile, Plan
 from edgeferry.fleet.errors import ConfigurationError
 from edgeferry.fleet.keys import KeyFolder, KeyRole
 from edgeferry.fleet.publication import FORMAT, Publication, SignedFile
+from edgeferry.fleet.roots import with_next_version
 
-__all__ = ["LIFETIMES", "Signing", "document_keys_of", "empty_root", "with_key", "with_next_version"]
+__all__ = ["LIFETIMES", "RENEWED_BEFORE", "Signing", "document_keys_of"]
 
 _BIN_BITS = 8  # 256 bins: a snapshot of 34 KB, and a bin of 8 KB where there are 10,000 devices
 _BIN_PREFIX = "bin"
@@ -47,6 +47,13 @@ LIFETIMES = {
     KeyRole.DOCUMENTS: 365 * _DAY,
     KeyRole.SNAPSHOT: 60 * _DAY,
     KeyRole.TIMESTAMP: 60 * _DAY,
+}
+
+# Whoever renews does so in time for this to be left. An origin lets snapshot and timestamp live for a week only.
+RENEWED_BEFORE = {
+    **{role: lifetime / 2 for role, lifetime in LIFETIMES.items()},
+    KeyRole.SNAPSHOT: 3 * _DAY,
+    KeyRole.TIMESTAMP: 3 * _DAY,
 }
 
 
@@ -66,6 +73,8 @@ class Signing:
         now: The time of signing.
         lifetimes: How long what is signed now holds, by role.
         forced: Roles whose metadata is signed whether it is due or not, because their keys changed.
+        finished_root: The root that counts, where it was signed before this; empty where it was not.
+        asks: True to ask for a passphrase where a key is locked and its metadata due, but not expired yet.
         blobs: What was signed; to be saved before anything points at it.
     """
 
@@ -75,6 +84,8 @@ class Signing:
     now: datetime
     lifetimes: Mapping[KeyRole, timedelta]
     forced: Collection[KeyRole] = ()
+    finished_root: bytes = b""
+    asks: bool = False
     blobs: list[bytes] = field(default_factory=list)
 
     def publication(self, before: Publication | None, plan: Plan, files: dict[str, ListedFile]) -> Publication:
@@ -98,14 +109,52 @@ class Signing:
         Raises:
             ConfigurationError: Too few of these keys are here.
         """
-        deciding = [root.roles[Root.type] for root in (before, self.root) if root]
-        return self._metadata(self.root, KeyRole.ROOT, deciding)
+        return self._metadata(self.root, KeyRole.ROOT, self._deciding(before))
 
-    def is_due(self, expires_ms: int, role: KeyRole) -> bool:
-        """Tell whether metadata of ``role`` has lived half of its life, or was made to live longer than it may."""
+    def root_signed_here(self, before: Root) -> Metadata[Root]:
+        """Return the root, signed by those keys that are here; it may need more.
+
+        Raises:
+            ConfigurationError: One of them cannot be opened.
+        """
+        metadata = Metadata(self.root)
+        keyids = dict.fromkeys(keyid for role in self._deciding(before) for keyid in role.keyids)
+        for signer in self.keys.signers(KeyRole.ROOT, keyids):
+            metadata.sign(signer, append=True)
+        return metadata
+
+    def new_root(self, before: Root) -> bytes:
+        """Return the root that takes the place of ``before``, signed; empty when that stays.
+
+        Raises:
+            ConfigurationError: It is to be signed, and too few of its keys are here.
+        """
+        if self.finished_root:
+            return self.finished_root
+        if not self._signs_anew(int(before.expires.timestamp() * 1000), KeyRole.ROOT, before.roles[Root.type]):
+            return b""
+        self.root = self.next_root(with_next_version(before))
+        return self.signed_root(before)
+
+    def next_root(self, root: Root) -> Root:
+        """Return ``root`` with the time at which it expires when it is signed now."""
+        root.expires = self.now + self.lifetimes[KeyRole.ROOT]
+        return root
+
+    def _deciding(self, before: Root | None) -> list[Role]:
+        return [root.roles[Root.type] for root in (before, self.root) if root]
+
+    def _signs_anew(self, expires_ms: int, key_role: KeyRole, role: Role | SuccinctRoles) -> bool:
+        """Tell whether metadata is to be signed anew, although nothing in it changes.
+
+        It is when its keys have changed or it has expired, and when it has lived half of its life (or was made to live
+        longer than it may) and its keys are at hand. Otherwise that can wait for somebody who has them.
+        """
         left = timedelta(milliseconds=expires_ms) - (self.now - datetime.fromtimestamp(0, UTC))
-        lifetime = self.lifetimes[role]
-        return role in self.forced or not lifetime / 2 <= left <= lifetime
+        if key_role in self.forced or left <= timedelta(0):
+            return True
+        is_due = not self.lifetimes[key_role] / 2 <= left <= self.lifetimes[key_role]
+        return is_due and self.keys.at_hand(key_role, role.keyids, asking=self.asks) >= role.threshold
 
     def _bins(self, before: Publication | None, files: Mapping[str, ListedFile]) -> dict[str, SignedFile]:
         roles = _bin_roles(self.document_keys)
@@ -115,7 +164,7 @@ class Signing:
         present = _by_bin(roles, before.files)
         return {
             name: self._bin(roles, file, wanted.get(name, {}))
-            if wanted.get(name) != present.get(name) or self.is_due(file.expires_ms, KeyRole.DOCUMENTS)
+            if wanted.get(name) != present.get(name) or self._signs_anew(file.expires_ms, KeyRole.DOCUMENTS, roles)
             else file
             for name, file in before.bins.items()
         }
@@ -126,29 +175,32 @@ class Signing:
         return self._sign(body, KeyRole.DOCUMENTS, roles)
 
     def _targets(self, before: SignedFile | None) -> SignedFile:
-        if before and not self.is_due(before.expires_ms, KeyRole.TARGETS):
+        role = self.root.roles[Targets.type]
+        if before and not self._signs_anew(before.expires_ms, KeyRole.TARGETS, role):
             return before
         body = Targets(**self._next(before, KeyRole.TARGETS), delegations=_delegations(self.document_keys))
-        return self._sign(body, KeyRole.TARGETS, self.root.roles[Targets.type])
+        return self._sign(body, KeyRole.TARGETS, role)
 
     def _snapshot(self, before: Publication | None, targets: SignedFile, bins: Mapping[str, SignedFile]) -> SignedFile:
         same = before and (before.targets, before.bins) == (targets, bins)
-        if before and same and not self.is_due(before.snapshot.expires_ms, KeyRole.SNAPSHOT):
+        role = self.root.roles[Snapshot.type]
+        if before and same and not self._signs_anew(before.snapshot.expires_ms, KeyRole.SNAPSHOT, role):
             return before.snapshot
         listed = {f"{Targets.type}.json": targets.meta()} | {f"{name}.json": file.meta() for name, file in bins.items()}
         body = Snapshot(**self._next(before.snapshot if before else None, KeyRole.SNAPSHOT), meta=listed)
-        return self._sign(body, KeyRole.SNAPSHOT, self.root.roles[Snapshot.type])
+        return self._sign(body, KeyRole.SNAPSHOT, role)
 
     def _timestamp(self, before: Publication | None, snapshot: SignedFile, issued_ms: int) -> SignedFile:
         same = before and (before.snapshot, before.root_version) == (snapshot, self.root.version)
-        if before and same and not self.is_due(before.timestamp.expires_ms, KeyRole.TIMESTAMP):
+        role = self.root.roles[Timestamp.type]
+        if before and same and not self._signs_anew(before.timestamp.expires_ms, KeyRole.TIMESTAMP, role):
             return before.timestamp
         body = Timestamp(
             **self._next(before.timestamp if before else None, KeyRole.TIMESTAMP),
             snapshot_meta=snapshot.meta(),
             unrecognized_fields={"root_version": self.root.version, "issued_ms": issued_ms},
         )
-        return self._sign(body, KeyRole.TIMESTAMP, self.root.roles[Timestamp.type])
+        return self._sign(body, KeyRole.TIMESTAMP, role)
 
     def _next(self, before: SignedFile | None, role: KeyRole) -> _Next:
         return {"version": before.version + 1 if before else 1, "expires": self.now + self.lifetimes[role]}
@@ -169,37 +221,12 @@ class Signing:
     def _signers(self, key_role: KeyRole, role: Role) -> list[CryptoSigner]:
         signers = self.keys.signers(key_role, role.keyids)
         if len(signers) < role.threshold:
-            names = ", ".join(f"keys/{key_role}-{keyid[:16]}.pem" for keyid in role.keyids)
+            names = ", ".join(f"keys/{key_role}-{keyid[:16]}.pem or .locked" for keyid in role.keyids)
             raise ConfigurationError(
                 f"{len(signers)} of the fleet's {key_role} keys are here, {role.threshold} have to sign;"
                 f" put back from your backup: {names}"
             )
         return signers
-
-
-def empty_root(keys: Mapping[KeyRole, Key], expires: datetime) -> Root:
-    """Return the first root of a fleet, not signed yet."""
-    root = Root(version=1, expires=expires, consistent_snapshot=True)
-    for role, key in keys.items():
-        if role is not KeyRole.DOCUMENTS:
-            root.add_key(key, role)
-    return root
-
-
-def with_next_version(root: Root) -> Root:
-    """Return a copy of ``root`` with the next version number, not signed yet."""
-    renewed = deepcopy(root)
-    renewed.version += 1
-    return renewed
-
-
-def with_key(root: Root, role: KeyRole, key: Key) -> Root:
-    """Return the next version of ``root``, in which ``key`` alone signs for ``role``; not signed yet."""
-    renewed = with_next_version(root)
-    for keyid in root.roles[role].keyids:
-        renewed.revoke_key(keyid, role)
-    renewed.add_key(key, role)
-    return renewed
 
 
 def document_keys_of(targets: bytes) -> tuple[Key, ...]:

@@ -2,9 +2,10 @@
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Self
 
+from edgeferry.fleet.conflicts import Said
 from edgeferry.fleet.monitor.view import FleetView
 from edgeferry.fleet.operator import BrokerError, Connected, Login, Operator, Received
 from edgeferry.fleet.settings import BrokerUrl
@@ -29,6 +30,8 @@ class FleetWatch:
     def __init__(self, url: BrokerUrl, login: Login, topics: Topics) -> None:
         self.view = FleetView(topics)
         self.operator = Operator(url, login, client_id=f"{login.user}-watch-{secrets.token_hex(4)}"[-64:])
+        self.said = Said()
+        self._root_topics: dict[str, int] = {}
         self._topics = topics
 
     def __enter__(self) -> Self:
@@ -48,9 +51,24 @@ class FleetWatch:
         Raises:
             BrokerError: The message did not come back.
         """
+        self._collect(*(self._topics.device(device, kind) for kind in _KINDS))
+        return self.view
+
+    def hear(self, root_versions: Iterable[int]) -> Said:
+        """Return what the broker says is published: the timestamp, and the roots of these versions.
+
+        Raises:
+            BrokerError: As `collect`.
+        """
+        self._root_topics = {self._topics.tuf_root(version): version for version in root_versions}
+        self._collect(self._topics.tuf_timestamp(), *self._root_topics)
+        return self.said
+
+    def _collect(self, *topics: str) -> None:
+        """Subscribe and return when all that is retained there has come."""
         marker = self._topics.response(self.operator.client_id, self.operator.client_id)
         self.operator.subscribe(marker)
-        self.operator.subscribe(*(self._topics.device(device, kind) for kind in _KINDS))
+        self.operator.subscribe(*topics)
         self.operator.publish(marker, b"")
         if not any(_is_on(message, marker) for message in self._taking_in(_SETTLE_TIMEOUT_S)):
             raise BrokerError(
@@ -59,14 +77,20 @@ class FleetWatch:
             )
         while self.follow(_QUIET_S) is not None:
             pass
-        return self.view
 
     def follow(self, timeout_s: float) -> Received | Connected | None:
         """Take in the next message and return it; None when none came in time."""
         message = self.operator.receive(timeout_s)
         if isinstance(message, Received):
             self.view.apply(message.topic, message.payload, message.received_at)
+            self._note_said(message)
         return message
+
+    def _note_said(self, message: Received) -> None:
+        if message.topic == self._topics.tuf_timestamp():
+            self.said.timestamp = message.payload
+        elif message.topic in self._root_topics:
+            self.said.roots[self._root_topics[message.topic]] = message.payload
 
     def ring(self, roots: Mapping[int, bytes], timestamp: bytes) -> None:
         """Say the signed metadata, the timestamp last, and return when the broker gives it back.

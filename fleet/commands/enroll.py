@@ -8,7 +8,7 @@ from edgeferry.fleet.enroll import enrolling
 from edgeferry.fleet.enroll.enrolling import AUTO, Asked
 from edgeferry.fleet.enroll.ssh import Ssh
 from edgeferry.fleet.rendering import hint, meter, print_json
-from edgeferry.fleet.session import Session, fleet_command, usage_checked
+from edgeferry.fleet.session import Session, fleet_command, signs, usage_checked
 from edgeferry.wire.topics import check_id
 
 __all__ = ["enroll"]
@@ -16,6 +16,7 @@ __all__ = ["enroll"]
 
 @click.command()
 @fleet_command
+@signs
 @click.argument("target", metavar="USER@HOST")
 @click.option("-p", "--profile", default=AUTO, show_default=True, help="Kind of device; `auto` looks at the device.")
 @click.option("--id", "device", default="", metavar="ID", help="Of the device; by default the name of its host.")

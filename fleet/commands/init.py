@@ -5,9 +5,10 @@ from typing import IO
 import click
 
 from edgeferry.fleet.errors import ConfigurationError
+from edgeferry.fleet.passphrase import Passphrase
 from edgeferry.fleet.rendering import hint, print_json
 from edgeferry.fleet.repository import Repository
-from edgeferry.fleet.session import Session, fleet_command, now, usage_checked
+from edgeferry.fleet.session import Session, fleet_command, now, signs, usage_checked
 from edgeferry.fleet.settings import (
     FleetSettings,
     Passwords,
@@ -23,6 +24,7 @@ __all__ = ["init"]
 
 @click.command()
 @fleet_command
+@signs
 @click.option("--operator", default="operator", show_default=True, metavar="USER", help="Your user name at the broker.")
 @click.option(
     "--password-file",
@@ -63,11 +65,16 @@ def init(
     if not _is_made(session):  # the repository last: interrupted before it, the same command begins anew
         _keep_secrets(session.passwords(), operator, password_file, ca_file)
         save_settings(session.fleet_dir, settings)
-    repository = Repository.create(session.fleet_dir, now=now())
+    passphrase = Passphrase(session.passphrase_file)
+    if not _is_made(session):
+        passphrase.choose("the keys of root, targets and documents")
+    repository = Repository.create(session.fleet_dir, now=now(), passphrase=passphrase)
     if session.as_json:
         print_json({"fleet": str(session.fleet_dir), "broker": settings.broker, "generation": repository.generation})
         return
     click.echo(f"fleet made in {session.fleet_dir}, broker {settings.broker}")
+    if not passphrase.is_given:
+        hint("its keys lie open on this disk; lock them with `edgeferry keys passphrase`")
     hint("its keys/ and secrets/ are the only copies: back them up. Next: `edgeferry broker run`, `edgeferry token`")
 
 

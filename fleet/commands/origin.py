@@ -13,7 +13,8 @@ from edgeferry.fleet.errors import FleetError
 from edgeferry.fleet.options import FiniteRange
 from edgeferry.fleet.rendering import hint, print_json
 from edgeferry.fleet.repository import Repository
-from edgeferry.fleet.session import Session, fleet_command, now, now_s, usage_checked
+from edgeferry.fleet.session import Session, fleet_command, now, now_s, signs, usage_checked
+from edgeferry.fleet.telling import warn_of_expiry
 from edgeferry.fleet.watch import FleetWatch
 from edgeferry.wire.topics import check_id
 
@@ -28,6 +29,7 @@ _RENEW_EVERY_S = 3600.0
 @click.option("--id", "origin_id", metavar="ID", help="Name of this origin; by default after this machine.")
 @click.option("--rate", "rate_mb_s", type=FiniteRange(min=0), default=0.0, help="Limit in MB/s; 0 for none.")
 @fleet_command
+@signs
 def origin(session: Session, origin_id: str | None, rate_mb_s: float) -> None:
     """Serve models to devices and keep the fleet's signed metadata fresh, until it is interrupted.
 
@@ -45,6 +47,7 @@ def origin(session: Session, origin_id: str | None, rate_mb_s: float) -> None:
             click.echo(f"origin {name} serves generation {repository.generation} at {session.url()}")
             hint("press Ctrl-C to stop it")
         repository.renew(now(), lifetime=_LIFETIME)
+        warn_of_expiry(repository, now())
         watch.say(repository.roots(), repository.timestamp())
         renewed_at_s = now_s()
         while server.is_serving and not stop.wait(_LOOK_S):
@@ -59,9 +62,19 @@ def _keep_fresh(repository: Repository, watch: FleetWatch, *, renew: bool) -> No
     """Say what another command has published, and with ``renew`` sign anew what has lived half of its life."""
     changed = repository.reload()
     if renew:
-        changed |= repository.renew(now(), lifetime=_LIFETIME)
+        changed |= _renew(repository)
     if changed:
         watch.say(repository.roots(), repository.timestamp())
+
+
+def _renew(repository: Repository) -> bool:
+    """Return whether anything was signed; what cannot be is told and tried again an hour later: blobs are served on."""
+    try:
+        warn_of_expiry(repository, now())
+        return repository.renew(now(), lifetime=_LIFETIME)
+    except FleetError as err:
+        hint(f"metadata not renewed: {err}")
+        return False
 
 
 def _stop_at_a_signal() -> Event:

@@ -10,6 +10,7 @@ from edgeferry.fleet.commands.push import (
     with_delivery_options,
     with_previous_option,
 )
+from edgeferry.fleet.conflicts import newest_roots, refuse_if_behind
 from edgeferry.fleet.delivery import Delivery
 from edgeferry.fleet.errors import UsageError
 from edgeferry.fleet.labelling import as_stable, canaries_of, wish_for_each
@@ -17,7 +18,7 @@ from edgeferry.fleet.monitor.view import FleetView
 from edgeferry.fleet.planning import plans_for, targets_of
 from edgeferry.fleet.push import refuse_what_cannot_be
 from edgeferry.fleet.rendering import hint
-from edgeferry.fleet.session import Session, fleet_command, now, now_s
+from edgeferry.fleet.session import Session, fleet_command, now, now_s, signs
 from edgeferry.wire.desired import CANARY
 
 __all__ = ["promote"]
@@ -29,6 +30,7 @@ __all__ = ["promote"]
 @with_previous_option
 @click.option("--force", is_flag=True, help="Also where the canary does not serve, or has not said so.")
 @fleet_command
+@signs
 def promote(
     session: Session,
     model: str,
@@ -57,6 +59,8 @@ def promote(
     without = ", ".join(device.id for device in addressed if device.id not in versions)
     if without:
         hint(f"left as they are, because they have no canary of {model!r}: {without}")
+    if not dry_run:
+        repository.open_keys()
     with session.watch() as watch:
         view = watch.collect()
         if not force:
@@ -65,6 +69,7 @@ def promote(
         if dry_run:
             return print_plans(session, plans)
         refuse_what_cannot_be(plans)
+        refuse_if_behind(repository, watch.hear(newest_roots(repository)))
         wanted = as_stable(repository, versions, model, keeps_previous=keeps_previous)
         wish_for_each(repository, wanted, model, "" if without else to)
         repository.publish(now())

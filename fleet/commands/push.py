@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from edgeferry.fleet.conflicts import newest_roots, refuse_if_behind
 from edgeferry.fleet.delivery import Delivery, deliver, raise_unless_done
 from edgeferry.fleet.documents import Canary
 from edgeferry.fleet.errors import EXIT_DONE, EXIT_FAILED
@@ -14,7 +15,7 @@ from edgeferry.fleet.planning import offer_differences, plans_for, targets_of
 from edgeferry.fleet.push import Plan, Progress, Target, refuse_what_cannot_be
 from edgeferry.fleet.rendering import hint, human_bytes, print_json, print_table, push_display
 from edgeferry.fleet.repository import Repository
-from edgeferry.fleet.session import Command, Session, fleet_command, now, now_s
+from edgeferry.fleet.session import Command, Session, fleet_command, now, now_s, signs
 from edgeferry.fleet.watch import FleetWatch
 from edgeferry.wire.desired import CANARY, STABLE
 
@@ -68,6 +69,7 @@ def with_previous_option(function: Command) -> Command:
 @with_previous_option
 @click.option("--retry", is_flag=True, help="Have it tried again where this version has failed before.")
 @fleet_command
+@signs
 def push(
     session: Session,
     artifact: Path,
@@ -90,6 +92,8 @@ def push(
     """
     repository = session.repository()
     devices = repository.inventory.select(to)
+    if not dry_run:
+        repository.open_keys()
     manifest = repository.add_artifacts(artifact)[0]
     model, version = manifest.name, manifest.version
     label = STABLE if percent is None else CANARY
@@ -105,6 +109,7 @@ def push(
         if dry_run:
             return print_plans(session, plans)
         refuse_what_cannot_be(plans)
+        refuse_if_behind(repository, watch.hear(newest_roots(repository)))
         wish_for_each(repository, wanted, model, to)
         repository.publish(now())
         delivery = Delivery(targets_of(repository, devices, model, label), timeout_s, waits_for_offline)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import click
 
 from edgeferry.fleet.commands.push import deliver_and_report, print_plans, with_delivery_options
+from edgeferry.fleet.conflicts import newest_roots, refuse_if_behind
 from edgeferry.fleet.delivery import Delivery
 from edgeferry.fleet.errors import UsageError
 from edgeferry.fleet.inventory import Device
@@ -14,7 +15,7 @@ from edgeferry.fleet.planning import offer_differences, plans_for, targets_of
 from edgeferry.fleet.push import refuse_what_cannot_be
 from edgeferry.fleet.rendering import hint
 from edgeferry.fleet.repository import Repository
-from edgeferry.fleet.session import Session, fleet_command, now, now_s
+from edgeferry.fleet.session import Session, fleet_command, now, now_s, signs
 from edgeferry.wire.desired import CANARY, STABLE
 
 __all__ = ["rollback"]
@@ -27,6 +28,7 @@ __all__ = ["rollback"]
 )
 @with_delivery_options
 @fleet_command
+@signs
 def rollback(
     session: Session,
     model: str,
@@ -48,6 +50,8 @@ def rollback(
     repository.manifests(model, version or max(repository.versions(model), default=0))  # an unknown one is told first
     addressed = repository.inventory.select(to)
     canaries = {} if version else canaries_of(repository, addressed, model)
+    if not dry_run:
+        repository.open_keys()
     with session.watch() as watch:
         view = watch.collect()
         if canaries:
@@ -62,6 +66,7 @@ def rollback(
         if dry_run:
             return print_plans(session, plans)
         refuse_what_cannot_be(plans)
+        refuse_if_behind(repository, watch.hear(newest_roots(repository)))
         if canaries:
             hint(f"taken back: the canary of {model!r} on {', '.join(canaries)}; the version that answers stays")
         wanted = as_stable(repository, versions, model)

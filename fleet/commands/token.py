@@ -6,9 +6,10 @@ import click
 
 from edgeferry.fleet.errors import UsageError
 from edgeferry.fleet.inventory import Device, Inventory
-from edgeferry.fleet.joining import join_token, let_in, refuse_other_users, tell_the_fleet
+from edgeferry.fleet.joining import join_token, let_in, refuse_other_users
 from edgeferry.fleet.rendering import hint, print_json
-from edgeferry.fleet.session import Session, fleet_command, now, profile_named
+from edgeferry.fleet.session import Session, fleet_command, now, profile_named, signs
+from edgeferry.fleet.telling import refuse_changed_elsewhere, tell_the_fleet
 from edgeferry.wire.joining import format_token
 
 __all__ = ["token"]
@@ -24,6 +25,7 @@ __all__ = ["token"]
     help="Make a new password for a device that is known; the old one ends. It keeps what is not given anew.",
 )
 @fleet_command
+@signs
 def token(session: Session, device: str, *, profile: str | None, groups: tuple[str, ...], renew: bool) -> None:
     """Add a device to the fleet and print the token that its agent joins with. The token is a secret.
 
@@ -31,6 +33,8 @@ def token(session: Session, device: str, *, profile: str | None, groups: tuple[s
     """
     repository = session.repository()
     refuse_other_users(session, repository.inventory, device)
+    repository.open_keys()
+    refuse_changed_elsewhere(session, repository)
     if renew:
         added = _renewed(repository.inventory, device, profile, groups)
     else:

@@ -22,9 +22,10 @@ from edgeferry.fleet.enroll.ssh import Ssh
 from edgeferry.fleet.errors import ConfigurationError, FleetError, UsageError
 from edgeferry.fleet.files import explained, make_folder, write_atomically
 from edgeferry.fleet.inventory import Device
-from edgeferry.fleet.joining import join_token, let_in, refuse_other_users, tell_the_fleet
+from edgeferry.fleet.joining import join_token, let_in, refuse_other_users
 from edgeferry.fleet.repository import Repository
 from edgeferry.fleet.session import Session, now, profile_named
+from edgeferry.fleet.telling import tell_the_fleet
 from edgeferry.wire.joining import format_token
 from edgeferry.wire.messages import Availability
 
@@ -82,6 +83,7 @@ def enroll(session: Session, ssh: Ssh, asked: Asked, *, tell: Tell, meter: Meter
     """
     began_s = time.monotonic()
     repository = session.repository()
+    repository.open_keys()
     tell(f"looking at {ssh.target}")
     found = parse_probe(ssh.script(files("edgeferry.fleet.enroll").joinpath("probe.sh").read_text()))
     tell(str(found))

@@ -17,6 +17,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, Targets
 from edgeferry.agent.trust import Missing, Resolved, TrustClient, TrustError
 from edgeferry.fleet.keys import KeyFolder, KeyRole
 from edgeferry.fleet.publication import Publication
+from edgeferry.fleet.rekeying import Rekeying
 from edgeferry.fleet.repository import Repository
 from edgeferry.wire.codec import encode
 from edgeferry.wire.desired import (
@@ -122,6 +123,10 @@ class Fleet:
     def publish(self) -> int:
         self.wait(seconds=1)
         return self.repository.publish(self.now)
+
+    def rotate(self, role: KeyRole) -> None:
+        """Replace the keys of `role`; all root keys are here, so it is published."""
+        assert Rekeying(self.repository).rotate(role, self.now)
 
     def broker(self) -> Broker:
         """Return what is published now; it stays as it is when more is published."""

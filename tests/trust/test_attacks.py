@@ -91,8 +91,8 @@ def test_no_single_altered_byte_of_a_timestamp_goes_unnoticed(fleet, device):
 
 @pytest.mark.parametrize("role", ["root", "snapshot", "targets", BIN, "document", "manifest"])
 def test_an_altered_byte_is_refused(fleet, device, role):
-    fleet.repository.rotate(KeyRole.ROOT, fleet.now)
-    fleet.repository.rotate(KeyRole.DOCUMENTS, fleet.now)
+    fleet.rotate(KeyRole.ROOT)
+    fleet.rotate(KeyRole.DOCUMENTS)
     fleet.push(2)
     broker, publication = fleet.broker(), fleet.publication()
     if role == "root":

@@ -218,7 +218,7 @@ def test_what_was_read_is_named_so_that_it_can_be_kept(fleet, device):
 
 
 def test_the_timestamp_may_come_before_the_roots(fleet, device):
-    fleet.repository.rotate(KeyRole.TIMESTAMP, fleet.now)
+    fleet.rotate(KeyRole.TIMESTAMP)
     broker = fleet.broker()
     early = fleet.broker()
     early.roots = {1: broker.roots[1]}

@@ -154,7 +154,7 @@ def test_files_that_do_not_belong_there_are_left_alone(fleet, device):
 
 def test_the_roots_in_between_are_kept_and_followed_after_a_restart(fleet, device):
     for role in (KeyRole.ROOT, KeyRole.SNAPSHOT, KeyRole.TIMESTAMP):
-        fleet.repository.rotate(role, fleet.now)
+        fleet.rotate(role)
     device.follow(fleet.broker(), fleet.now_ms)
 
     device.boot()
@@ -165,7 +165,7 @@ def test_the_roots_in_between_are_kept_and_followed_after_a_restart(fleet, devic
 
 
 def test_a_lost_root_is_waited_for_and_no_older_one_is_used(fleet, device):
-    fleet.repository.rotate(KeyRole.TIMESTAMP, fleet.now)
+    fleet.rotate(KeyRole.TIMESTAMP)
     device.follow(fleet.broker(), fleet.now_ms)
     device.files["2.root.json"] = b"rotten"
     hostile = fleet.broker()
@@ -187,7 +187,7 @@ def test_a_lost_root_is_waited_for_and_no_older_one_is_used(fleet, device):
 
 
 def test_a_lost_root_does_not_make_the_newest_timestamp_forgotten(fleet, device):
-    fleet.repository.rotate(KeyRole.ROOT, fleet.now)
+    fleet.rotate(KeyRole.ROOT)
     device.follow(fleet.broker(), fleet.now_ms)
     older = fleet.broker()
     fleet.push(2)
@@ -202,7 +202,7 @@ def test_a_lost_root_does_not_make_the_newest_timestamp_forgotten(fleet, device)
 
 
 def test_a_lost_root_is_waited_for_whatever_the_timestamp_says(fleet, device):
-    fleet.repository.rotate(KeyRole.SNAPSHOT, fleet.now)
+    fleet.rotate(KeyRole.SNAPSHOT)
     device.follow(fleet.broker(), fleet.now_ms)
     device.files["2.root.json"] = b"rotten"
     silent = forged(fleet, {"timestamp": lambda signed: signed.unrecognized_fields.clear()})
@@ -214,7 +214,7 @@ def test_a_lost_root_is_waited_for_whatever_the_timestamp_says(fleet, device):
 
 
 def test_a_lost_root_and_no_timestamp_is_reported_too(fleet, device):
-    fleet.repository.rotate(KeyRole.SNAPSHOT, fleet.now)
+    fleet.rotate(KeyRole.SNAPSHOT)
     device.follow(fleet.broker(), fleet.now_ms)
     device.files = {"2.root.json": b"rotten"}
 
@@ -225,14 +225,14 @@ def test_a_lost_root_and_no_timestamp_is_reported_too(fleet, device):
 
 def test_a_newcomer_may_begin_with_the_newest_root(fleet, tmp_path):
     for _ in range(3):
-        fleet.repository.rotate(KeyRole.ROOT, fleet.now)
+        fleet.rotate(KeyRole.ROOT)
     device = Device(tmp_path / "late", fleet.repository.roots()[4])
 
     assert device.follow(fleet.broker(), fleet.now_ms).resolved.root_version == 4
 
 
 def test_a_device_that_joins_again_with_a_newer_root_keeps_what_it_believes(fleet, device):
-    fleet.repository.rotate(KeyRole.ROOT, fleet.now)
+    fleet.rotate(KeyRole.ROOT)
     device.root = fleet.repository.roots()[2]
 
     device.boot()
@@ -242,7 +242,7 @@ def test_a_device_that_joins_again_with_a_newer_root_keeps_what_it_believes(flee
 
 def test_a_device_that_joins_another_fleet_forgets_the_first(fleet, device, tmp_path):
     for _ in range(2):
-        fleet.repository.rotate(KeyRole.ROOT, fleet.now)
+        fleet.rotate(KeyRole.ROOT)
     device.follow(fleet.broker(), fleet.now_ms)
     other = Fleet(tmp_path / "other")
     other.enroll("cam-1")

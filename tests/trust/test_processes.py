@@ -44,7 +44,7 @@ print(json.dumps({"versions": {m: w.version for m, w in seen.wishes.items()}, "r
 
 
 def test_a_device_without_cryptography_follows_in_little_time(fleet: Fleet, device: Device, tmp_path):
-    fleet.repository.rotate(KeyRole.ROOT, fleet.now)
+    fleet.rotate(KeyRole.ROOT)
     device.follow(fleet.broker(), fleet.now_ms)
     broker = fleet.broker()
     offered = tmp_path / "offered"

@@ -207,8 +207,8 @@ def test_a_version_that_a_thief_rushed_ahead_is_forgotten_with_his_key(fleet, de
     device.follow(forged(fleet, {"timestamp": rush}), fleet.now_ms)
     assert reason(device, fleet.broker(), fleet.now_ms) is Reason.METADATA_ROLLBACK
 
-    fleet.repository.rotate(KeyRole.SNAPSHOT, fleet.now)
-    fleet.repository.rotate(KeyRole.TIMESTAMP, fleet.now)
+    fleet.rotate(KeyRole.SNAPSHOT)
+    fleet.rotate(KeyRole.TIMESTAMP)
 
     assert device.follow(fleet.broker(), fleet.now_ms).resolved.generation == fleet.repository.generation
 
@@ -224,8 +224,8 @@ def test_a_clock_that_a_thief_put_forward_is_right_again_with_a_new_key(fleet, d
     assert device.client.issued_ms == int(root_expires.timestamp() * 1000)
 
     fleet.wait(days=1)
-    fleet.repository.rotate(KeyRole.SNAPSHOT, fleet.now)
-    fleet.repository.rotate(KeyRole.TIMESTAMP, fleet.now)
+    fleet.rotate(KeyRole.SNAPSHOT)
+    fleet.rotate(KeyRole.TIMESTAMP)
 
     with pytest.raises(TrustError) as error:
         device.look(fleet.broker(), device.client.issued_ms)

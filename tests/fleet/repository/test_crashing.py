@@ -13,6 +13,7 @@ from tests.trust.simulator import START as NOW
 from edgeferry.fleet.errors import ConfigurationError, FleetError
 from edgeferry.fleet.inventory import Inventory
 from edgeferry.fleet.keys import KeyRole
+from edgeferry.fleet.rekeying import Rekeying
 from edgeferry.fleet.repository import Repository
 
 
@@ -30,7 +31,7 @@ def test_killed_at_any_moment_of_a_publication_leaves_the_old_or_the_new_one(rep
         patch.setattr(os, "fsync", keep_a_copy)
         add(repository, tmp_path, 2)
         repository.wish("digits", 2, "all")
-        repository.rotate(KeyRole.TIMESTAMP, NOW)
+        Rekeying(repository).rotate(KeyRole.TIMESTAMP, NOW)
 
     assert len(left) > 15
     generations = []

@@ -11,6 +11,7 @@ from edgeferry.fleet.errors import BusyError, ConfigurationError
 from edgeferry.fleet.files import folder_lock
 from edgeferry.fleet.keys import KeyRole
 from edgeferry.fleet.publication import Publication
+from edgeferry.fleet.rekeying import Rekeying
 from edgeferry.fleet.repository import Repository
 from edgeferry.fleet.signing import document_keys_of
 
@@ -140,7 +141,7 @@ def test_a_clock_that_goes_back_does_not_take_the_signatures_with_it(repository,
 def test_a_new_key_signs_from_now_on(repository, folder, role):
     (old,) = (folder / "keys").glob(f"{role}-*")
 
-    repository.rotate(role, NOW)
+    Rekeying(repository).rotate(role, NOW)
     old.unlink()
 
     repository.wish("digits", 1, "all")
@@ -149,11 +150,11 @@ def test_a_new_key_signs_from_now_on(repository, folder, role):
     for path in (folder / "keys").glob(f"{role}-*"):
         path.unlink()
     with pytest.raises(ConfigurationError, match=f"0 of the fleet's {role} keys are here"):
-        repository.publish(NOW + timedelta(days=366))
+        repository.publish(NOW + timedelta(days=731))
 
 
 def test_a_new_root_is_signed_by_the_keys_of_the_old_one_and_by_its_own(repository):
-    repository.rotate(KeyRole.ROOT, NOW)
+    Rekeying(repository).rotate(KeyRole.ROOT, NOW)
 
     old, new = (Metadata[Root].from_bytes(data) for data in repository.roots().values())
     for root in (old.signed, new.signed):
@@ -165,7 +166,7 @@ def test_a_lost_timestamp_key_is_replaced_with_the_root_key(repository, folder):
     for path in (folder / "keys").glob("timestamp-*"):
         path.unlink()
 
-    repository.rotate(KeyRole.TIMESTAMP, NOW)
+    Rekeying(repository).rotate(KeyRole.TIMESTAMP, NOW)
 
     repository.wish("digits", 1, "all")
     assert repository.publish(NOW) == 4
