@@ -1,17 +1,20 @@
 """Gets blobs onto the disk: which blob is pulled now, where its blocks go, and when nobody answers.
 
 Batches wait in order, urgent ones (metadata) first; one blob is on its way at a time, which keeps memory at one
-window. Owned by the main loop; sending is a callable, time is a number.
+window, but for the last blocks of one and the first of the next: a round trip for each blob would be lost otherwise.
+Owned by the main loop; sending is a callable, time is a number.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edgeferry.agent.errors import BlobMismatchError, DiskFullError, StoreError
+from edgeferry.agent.pace import Pace
 from edgeferry.agent.store import Partial, Store
 from edgeferry.agent.transfer import Pull, Want
-from edgeferry.wire.blocks import MAX_WINDOW, Block, BlockRequest
+from edgeferry.wire.blocks import Block, BlockRequest
 from edgeferry.wire.codec import WireError
 from edgeferry.wire.messages import Code, Problem, Reason, TransferState
 
@@ -58,14 +61,16 @@ class BatchFailed:
 class _Running:
     pull: Pull
     partial: Partial
+    pace: Pace = field(default_factory=Pace)
 
 
 @dataclass(slots=True)
 class _Origins:
-    """Who serves blocks: the preferred one stays preferred for as long as it is there."""
+    """Who serves blocks: the preferred one stays preferred for as long as it is there and gives no cause for blame."""
 
     online: set[str] = field(default_factory=set)
     preferred: str = ""
+    blamed: Counter[str] = field(default_factory=Counter)
 
     def note(self, origin: str, *, is_online: bool) -> bool:
         """Note whether ``origin`` is there; tell whether that is news worth asking again for."""
@@ -74,13 +79,17 @@ class _Origins:
             return False
         self.online = self.online | {origin} if is_online else self.online - {origin}
         if self.preferred not in self.online:
-            self.preferred = min(self.online, default="")
+            self._prefer()
         return is_new
 
-    def turn_away(self) -> None:
-        """Prefer the next origin, round and round, where there is another: this one has sent wrong bytes."""
-        in_order = sorted(self.online)
-        self.preferred = next((origin for origin in in_order if origin > self.preferred), min(in_order, default=""))
+    def blame(self, origin: str) -> None:
+        """Prefer whoever was blamed least: ``origin`` sends wrong bytes, trickles or is silent."""
+        if origin in self.online:
+            self.blamed[origin] += 1
+            self._prefer()
+
+    def _prefer(self) -> None:
+        self.preferred = min(self.online, key=lambda origin: (self.blamed[origin], origin), default="")
 
 
 class Fetcher:
@@ -115,6 +124,12 @@ class Fetcher:
             sha256 = current.pull.want.blob.sha256
             detail = f"an origin sends wrong bytes for blob {sha256[:12]}; they are dropped, and asked for again"
             return Problem(code=Code.DATA_LOSS, reason=Reason.BLOB_MISMATCH, detail=detail)
+        if current.pace.slow_bytes_s is not None:
+            detail = (
+                f"blob {current.pull.want.blob.sha256[:12]} comes with {current.pace.slow_bytes_s:.0f} bytes/s from"
+                f" {self._origins.preferred or 'an origin'}; look at its line, or run another origin"
+            )
+            return Problem(code=Code.UNAVAILABLE, reason=Reason.SLOW_TRANSFER, detail=detail)
         if not self._origins.online or current.pull.is_waiting:
             detail = "no origin answers; run `edgeferry push` or `edgeferry origin` where the fleet folder is"
             return Problem(code=Code.UNAVAILABLE, reason=Reason.WAITING_FOR_ORIGIN, detail=detail)
@@ -153,6 +168,8 @@ class Fetcher:
             self.pump(now_s)
         else:
             self._origins = _Origins()
+            for running in self._running.values():
+                running.pace.pause()
 
     def note_origin(self, origin: str, *, is_online: bool, now_s: float) -> None:
         """Note that an origin has come or gone."""
@@ -168,18 +185,22 @@ class Fetcher:
             logger.warning("dropped a block: %s", err)
             return
         for running in list(self._running.values()):
-            rejected = running.pull.rejected
             write = running.pull.receive(block, now_s)
-            if running.pull.rejected > rejected and running.pull.rejected % MAX_WINDOW == 1:
-                self._origins.turn_away()  # once for each window of wrong blocks
+            if running.pull.suspect:
+                self._origins.blame(running.pull.suspect)
+                running.pull.suspect = ""
             if write:
+                self._note_pace(running, len(write.data), now_s)
                 self._guarded(running, lambda r=running, w=write: self._store.write_block(r.partial, w))  # type: ignore[misc]
         self.pump(now_s)
 
     def tick(self, now_s: float) -> None:
         """Ask again for what was lost."""
         for running in self._running.values():
-            running.pull.expire(now_s)
+            if running.pull.expire(now_s) and running.pull.is_silent:
+                self._origins.blame(running.pull.origin)  # it would cost a time-out for each window
+            if self._connected and self._origins.online:
+                self._note_pace(running, 0, now_s)
         self.pump(now_s)
 
     def next_deadline_s(self) -> float | None:
@@ -207,19 +228,30 @@ class Fetcher:
         position = 0
         while position < len(self._batches):
             batch = self._batches[position]
-            want = next((want for want in batch.wants if not self._is_here(want)), None)
-            if want is None:
+            wants = [want for want in batch.wants if not self._is_here(want)]
+            if not wants:
                 self._batches.remove(batch)
                 self._emit(BatchDone(batch.owner))
-            elif self._advance(want, now_s):
+            elif self._advance(wants[0], now_s) or self._is_given_up(batch, wants[0]):
                 position = 0
-            elif batch.optional and self._running[want.blob.sha256].pull.is_hopeless and self._origins.online:
-                self._give_up(batch, _unanswered(want))
-                position = 0
-            elif self._running[want.blob.sha256].pull.is_waiting:
+            elif self._running[wants[0].blob.sha256].pull.is_waiting:
                 position += 1
             else:
+                if self._running[wants[0].blob.sha256].pull.is_asked_for:
+                    self._begin_next(wants[1:], now_s)
                 return
+
+    def _begin_next(self, wants: list[Want], now_s: float) -> None:
+        """Ask for the first blocks of the next blob while the last ones of this are on their way."""
+        if wants and self._advance(wants[0], now_s):
+            self.pump(now_s)  # it is whole, or the disk has refused it
+
+    def _is_given_up(self, batch: Batch, want: Want) -> bool:
+        """Give up an optional batch of which no origin has a blob; tell whether it was."""
+        if not (batch.optional and self._running[want.blob.sha256].pull.is_hopeless and self._origins.online):
+            return False
+        self._give_up(batch, _unanswered(want))
+        return True
 
     # One blob
 
@@ -285,6 +317,10 @@ class Fetcher:
     def _close(self, sha256: str) -> None:
         running = self._running.pop(sha256)
         self._guarded(running, lambda: self._store.close_partial(running.partial))
+
+    def _note_pace(self, running: _Running, arrived_bytes: int, now_s: float) -> None:
+        if running.pace.note(arrived_bytes, now_s):
+            self._origins.blame(self._origins.preferred)
 
     def _guarded(self, running: _Running, change: Callable[[], None]) -> None:
         try:

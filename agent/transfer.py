@@ -1,7 +1,8 @@
 """Which blocks of one blob to ask for now: window, loss, resume. Pure: time is a number, sending is the caller's.
 
-The window is counted in blocks. It starts at 4, grows by one per round trip without loss, is halved once per round
-trip with loss, and stays within 1 and 16: on a line of 100 ms and 20 Mbit/s 8 blocks of 64 KiB reach 97 % of it.
+The window is counted in blocks. It starts at 4 and doubles with each round trip until the first loss (slow start, RFC
+5681, section 3.1); then it grows by one per round trip without loss, is halved once per round trip with loss, and stays
+within 1 and 16: on a line of 100 ms and 20 Mbit/s 8 blocks of 64 KiB reach 97 % of it.
 The time-out follows the smoothed round trip (RFC 6298, section 2), and a block that was asked for twice gives no
 sample of it (Karn's algorithm, section 3).
 """
@@ -96,6 +97,7 @@ class BlockMap:
 class _Asked:
     at_s: float
     again: bool
+    origin: str
 
 
 class Pull:
@@ -106,6 +108,8 @@ class Pull:
         have: The blocks that are here; the caller may persist it at any time.
         origin: Who is asked first; empty for whoever can.
         rejected: Blocks that were dropped as wrong since the last right one.
+        suspect: The origin from which a wrong block seems to have come, until the caller takes it away; empty for none.
+            What was asked for again may come from anybody, so it makes nobody a suspect.
     """
 
     def __init__(self, want: Want, have: BlockMap, transfer: int) -> None:
@@ -113,6 +117,7 @@ class Pull:
         self.have = have
         self.origin = ""
         self.rejected = 0
+        self.suspect = ""
         self._transfer = transfer
         self._prefix = bytes.fromhex(want.blob.sha256)[:8]
         self._cursor = 0
@@ -134,6 +139,16 @@ class Pull:
     def is_waiting(self) -> bool:
         """Whether nobody has answered for a while."""
         return self._silent_rounds >= SILENT_ROUNDS
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether every block is here or on its way."""
+        return self._cursor >= self.want.blocks and not self._lost
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether all that was asked for last has gone unanswered."""
+        return self._silent_rounds > 0
 
     @property
     def is_hopeless(self) -> bool:
@@ -158,7 +173,7 @@ class Pull:
         fresh = self._take_fresh(room - len(again))
         for indices, is_again in ((again, True), (fresh, False)):
             for index in indices:
-                self._asked[index] = _Asked(now_s, is_again)
+                self._asked[index] = _Asked(now_s, is_again, self.origin)
         return [*self._bundle(again, again=True), *self._bundle(fresh, again=False)]
 
     def receive(self, block: Block, now_s: float) -> Write | None:
@@ -168,6 +183,9 @@ class Pull:
             return None
         if not want.is_proven(index, block.data):
             self.rejected += 1
+            asked = self._asked.get(index)
+            if asked and not asked.again:
+                self.suspect = asked.origin
             return None
         self._note_arrival(index, now_s)
         self.have.add(index)
@@ -246,7 +264,8 @@ class Pull:
         asked = self._asked.pop(index, None)
         self._silent_rounds = 0
         self.rejected = 0
-        self._window = min(self._window + 1 / self._window, float(MAX_WINDOW))
+        growth = 1 if self._halved_s == float("-inf") else 1 / self._window
+        self._window = min(self._window + growth, float(MAX_WINDOW))
         if asked and not asked.again:
             self._sample(now_s - asked.at_s)
 

@@ -116,6 +116,16 @@ class TestBatches:
 
         assert {request.sha256 for request in connected.asked} == {ref_of(DATA).sha256}
 
+    def test_the_next_blob_begins_while_the_last_blocks_of_one_are_on_their_way(self, connected: Line) -> None:
+        connected.want("model", DATA, OTHER)
+        while {request.sha256 for request in connected.asked} == {ref_of(DATA).sha256}:
+            connected.answer(requests=1)
+
+        assert not connected.store.is_complete(want_of(DATA))
+        assert {request.sha256 for request in connected.asked} == {ref_of(DATA).sha256, ref_of(OTHER).sha256}
+        connected.answer()
+        assert connected.ended == [BatchDone("model")]
+
     def test_metadata_goes_before_a_model_that_is_on_its_way(self, connected: Line) -> None:
         connected.want("model", DATA)
         connected.answer(requests=1)
@@ -178,6 +188,50 @@ class TestBatches:
         assert line.store.open_partial(batch.wants[0]).have.count == 4
 
 
+def test_an_origin_that_is_there_and_silent_is_not_asked_first_again(line: Line) -> None:
+    line.connect("a-dead", "b-honest")
+    line.want("model", DATA)
+
+    line.lose()
+
+    assert {request.origin for request in line.asked} == {"b-honest"}
+
+
+class TestSlowRetrieval:
+    def trickle(self, line: Line, seconds: int) -> None:
+        """Let an origin answer one block every ten seconds."""
+        for at in range(1, seconds + 1):
+            line.now_s += 1.0
+            if at % 10 == 0 and line.asked:
+                request = line.asked.pop(0)
+                frame = line.fleet.frames(encode(request))[0]
+                line.fetcher.receive(frame, line.now_s)
+            deadline_s = line.fetcher.next_deadline_s()
+            if deadline_s is not None and deadline_s <= line.now_s:
+                line.fetcher.tick(line.now_s)
+
+    def test_it_is_reported_and_another_origin_is_asked(self, line: Line) -> None:
+        line.connect("a-trickler", "b-honest")
+        line.want("model", DATA)
+        assert {request.origin for request in line.asked} == {"a-trickler"}
+
+        self.trickle(line, 40)
+
+        assert line.fetcher.obstacle is not None
+        assert line.fetcher.obstacle.reason is Reason.SLOW_TRANSFER
+        assert "b-honest" in {request.origin for request in line.asked}
+
+    def test_after_a_reconnect_it_has_to_be_seen_again(self, line: Line) -> None:
+        line.connect()
+        line.want("model", DATA)
+        self.trickle(line, 40)
+
+        line.fetcher.set_connected(connected=False, now_s=line.now_s)
+        line.connect()
+
+        assert line.fetcher.obstacle is None
+
+
 class TestWhatNobodyHas:
     def test_batches_behind_a_blob_that_nobody_has_need_not_wait(self, connected: Line) -> None:
         missing = b"a blob that no origin has"
@@ -203,6 +257,21 @@ class TestWhatNobodyHas:
         connected.lose_all()
 
         assert {request.origin for request in connected.asked} == {"zzz"}
+
+    def test_it_is_blamed_for_what_was_asked_of_it_and_not_for_what_anybody_may_send(self, line: Line) -> None:
+        line.connect("a-liar", "b-honest")
+        line.want("model", DATA)
+        line.fleet.lies[ref_of(DATA).sha256] = bytes(len(DATA))
+        requests = line.asked[:]
+        line.answer(requests=1)
+        line.asked.clear()
+        line.lose_all()
+
+        for request in (*requests, *line.asked):  # late answers, and those to what was asked for again
+            for frame in line.fleet.frames(encode(request)):
+                line.fetcher.receive(frame, line.now_s)
+
+        assert line.fetcher._origins.preferred == "b-honest"
 
     def test_origins_without_end_are_not_remembered(self, connected: Line) -> None:
         for number in range(200):

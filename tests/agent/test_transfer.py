@@ -107,16 +107,29 @@ def test_the_window_starts_at_four_blocks() -> None:
     assert indices(pull_of(blob_of(50)).requests(0.0)) == [0, 1, 2, 3]
 
 
-def test_the_window_grows_by_one_per_round_trip_up_to_sixteen() -> None:
+def test_the_window_doubles_with_each_round_trip_up_to_sixteen() -> None:
     data = blob_of(400)
     pull = pull_of(data)
     line = Line(data)
 
-    line.pull(pull, until_s=0.75)
-    assert 8 <= int(pull._window) <= 11
-    line.pull(pull)
+    line.pull(pull, until_s=0.15)
+    assert 8 <= pull._window <= 9
+    line.pull(pull, until_s=0.45)
 
     assert int(pull._window) == 16
+
+
+def test_after_a_loss_the_window_grows_by_one_per_round_trip() -> None:
+    data = blob_of(400)
+    pull = pull_of(data)
+    Line(data).pull(pull, until_s=0.5)
+    pull.expire(100.0)
+    halved = pull._window
+    asked = indices(pull.requests(100.0))
+
+    pull.receive(block_of(data, asked[0]), 100.1)
+
+    assert pull._window == halved + 1 / halved
 
 
 def test_a_loss_halves_the_window_once_per_round_trip() -> None:
@@ -137,11 +150,11 @@ def test_nothing_is_asked_until_half_of_the_window_is_free() -> None:
     pull = pull_of(data)
     pull.requests(0.0)
 
-    pull.receive(block_of(data, 0), 0.1)
+    pull.receive(block_of(data, 0), 0.1)  # the window is 5 now, and 2 of it are free
 
     assert pull.requests(0.1) == []
     pull.receive(block_of(data, 1), 0.1)
-    assert indices(pull.requests(0.1)) == [4, 5]
+    assert indices(pull.requests(0.1)) == [4, 5, 6, 7]
 
 
 def test_what_is_here_already_is_not_asked_for() -> None:
