@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import pytest
 
@@ -25,7 +25,16 @@ from edgeferry.fleet.mosquitto.certificates import Authority
 from edgeferry.fleet.mosquitto.configuration import access_rules_of_devices, access_rules_of_people
 from edgeferry.fleet.mosquitto.users import password_file
 
-__all__ = ["USERS", "EmbeddedTestBroker", "MosquittoBroker", "TestBroker", "broker", "free_port", "tls_broker"]
+__all__ = [
+    "USERS",
+    "EmbeddedTestBroker",
+    "MosquittoBroker",
+    "TestBroker",
+    "broker",
+    "free_port",
+    "mosquitto",
+    "tls_broker",
+]
 
 USERS = ("operator", "monitor", "app")
 ROOT = "edgeferry/v1"
@@ -198,6 +207,9 @@ class MosquittoBroker:
         return _return_code(self, "nobody", "") != b""
 
 
+Broker = TypeVar("Broker", bound=TestBroker)
+
+
 @pytest.fixture(params=["embedded", "mosquitto"])
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestBroker]:
     """Yield a running broker, once the embedded one and once mosquitto."""
@@ -206,12 +218,18 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestBroke
 
 
 @pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[MosquittoBroker]:
+    """Yield a running mosquitto."""
+    yield from _running(MosquittoBroker(_folder(tmp_path), passwords=_passwords()))
+
+
+@pytest.fixture
 def tls_broker(tmp_path: Path) -> Iterator[TestBroker]:
     """Yield a running mosquitto behind a certificate for 127.0.0.1 and localhost."""
     yield from _running(MosquittoBroker(_folder(tmp_path), tls=True, passwords=_passwords()))
 
 
-def _running(candidate: TestBroker) -> Iterator[TestBroker]:
+def _running(candidate: Broker) -> Iterator[Broker]:
     candidate.start()
     try:
         yield candidate

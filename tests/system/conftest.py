@@ -5,15 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.brokers import TestBroker, broker, tls_broker
+from tests.brokers import MosquittoBroker, TestBroker, broker, mosquitto, tls_broker
 from tests.system.harness import System, system
 
-__all__ = ["broker", "fleet", "mosquitto_tls_fleet", "tls_broker"]
+__all__ = ["broker", "fleet", "mosquitto", "mosquitto_fleet", "mosquitto_tls_fleet", "tls_broker"]
 
 
 @pytest.fixture
 def fleet(tmp_path: Path, broker: TestBroker) -> Iterator[System]:
     with system(tmp_path / "system", broker) as made:
+        yield made
+
+
+@pytest.fixture
+def mosquitto_fleet(tmp_path: Path, mosquitto: MosquittoBroker) -> Iterator[System]:
+    with system(tmp_path / "system", mosquitto) as made:
         yield made
 
 
