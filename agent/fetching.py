@@ -228,22 +228,23 @@ class Fetcher:
         position = 0
         while position < len(self._batches):
             batch = self._batches[position]
-            wants = [want for want in batch.wants if not self._is_here(want)]
-            if not wants:
+            missing = (want for want in batch.wants if not self._is_here(want))  # only as far as needed: it reads maps
+            want = next(missing, None)
+            if want is None:
                 self._batches.remove(batch)
                 self._emit(BatchDone(batch.owner))
-            elif self._advance(wants[0], now_s) or self._is_given_up(batch, wants[0]):
+            elif self._advance(want, now_s) or self._is_given_up(batch, want):
                 position = 0
-            elif self._running[wants[0].blob.sha256].pull.is_waiting:
+            elif self._running[want.blob.sha256].pull.is_waiting:
                 position += 1
             else:
-                if self._running[wants[0].blob.sha256].pull.is_asked_for:
-                    self._begin_next(wants[1:], now_s)
+                if self._running[want.blob.sha256].pull.is_asked_for:
+                    self._begin(next(missing, None), now_s)
                 return
 
-    def _begin_next(self, wants: list[Want], now_s: float) -> None:
-        """Ask for the first blocks of the next blob while the last ones of this are on their way."""
-        if wants and self._advance(wants[0], now_s):
+    def _begin(self, want: Want | None, now_s: float) -> None:
+        """Ask for the first blocks of the next blob while the last ones of another are on their way."""
+        if want and self._advance(want, now_s):
             self.pump(now_s)  # it is whole, or the disk has refused it
 
     def _is_given_up(self, batch: Batch, want: Want) -> bool:
