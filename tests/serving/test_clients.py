@@ -83,9 +83,9 @@ def wanted_from(folder: Path) -> dict[str, np.ndarray]:
     }
 
 
-def environment(folder: Path, *packages: str, options: tuple[str, ...] = ()) -> Path:
-    """Make a virtual environment with ``packages`` in ``folder``; return its interpreter."""
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=60)
+def environment(folder: Path, *packages: str, options: tuple[str, ...] = (), base: str = sys.executable) -> Path:
+    """Make a virtual environment of ``base`` with ``packages`` in ``folder``; return its interpreter."""
+    subprocess.run([base, "-m", "venv", str(folder)], check=True, timeout=60)
     python = folder / "bin" / "python"
     install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options, *packages]
     subprocess.run(install, check=True, timeout=150)
