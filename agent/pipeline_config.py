@@ -29,6 +29,7 @@ class SampleFormat(StrEnum):
 
     JPEG = "jpeg"  # whole JPEG images, one after the other
     IMAGE = "image"  # a file of any format that Pillow reads
+    RGB = "rgb"  # frames of `width` x `height` pixels, three bytes each
     LINES = "lines"  # a line of numbers, with commas or spaces between them
     JSON = "json"  # a JSON array of numbers, or an object of which `fields` are taken; one a line
     PCM = "pcm"  # signed 16-bit little-endian samples of one channel
@@ -44,6 +45,8 @@ class SourceConfig:
         folder: Watched; files that appear are samples, in the order of their names. They are left as they are.
         topic: An MQTT topic; each message is a sample.
         format: How a sample is spelled.
+        width: Of an `rgb` frame, in pixels.
+        height: Of an `rgb` frame, in pixels.
         fields: Of a JSON object, the numbers of a row in this order; empty where a row is an array.
     """
 
@@ -51,6 +54,8 @@ class SourceConfig:
     command: tuple[str, ...] = ()
     folder: str = ""
     topic: str = ""
+    width: Annotated[int, Range(0, 8192)] = 0
+    height: Annotated[int, Range(0, 8192)] = 0
     fields: tuple[str, ...] = ()
 
 
@@ -119,6 +124,8 @@ def check_pipelines(pipelines: Sequence[PipelineConfig], file: str) -> None:
             raise ConfigError(f"{where} stands twice; give each a name of its own")
         if source.format is SampleFormat.IMAGE and source.command:
             raise ConfigError(f"{where}: source.format image has no end in a stream; let the command give jpeg or raw")
+        if (source.format is SampleFormat.RGB) != bool(source.width and source.height):
+            raise ConfigError(f"{where}: source.format rgb wants width and height, and no other format does")
         if source.fields and source.format is not SampleFormat.JSON:
             raise ConfigError(f"{where}: source.fields names parts of JSON objects, and format is {source.format}")
         if pipeline.max_rate_hz == 0:

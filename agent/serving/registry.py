@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -86,7 +87,7 @@ class ServedVersion:
         self.version = order.version
         self.path = order.path
         self.class_labels = _class_labels(manifest, model)
-        self.preprocessing = manifest.preprocessing if manifest else {}
+        self.preprocessing = _preprocessing(manifest, model)
         self.inputs: tuple[TensorSpec, ...] = model.inputs
         self.outputs: tuple[TensorSpec, ...] = model.outputs
         self.queue = queue
@@ -334,6 +335,13 @@ def _class_labels(manifest: ArtifactManifest | None, model: Model) -> tuple[str,
         return manifest.labels
     metadata = model.description.metadata
     return metadata.labels if metadata else ()
+
+
+def _preprocessing(manifest: ArtifactManifest | None, model: Model) -> dict[str, Any]:
+    if manifest is not None:
+        return manifest.preprocessing
+    metadata = model.description.metadata
+    return metadata.preprocessing if metadata else {}
 
 
 def _warm_up(model: Model, name: str) -> None:

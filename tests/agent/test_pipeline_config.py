@@ -53,6 +53,8 @@ def test_without_a_version_the_stable_one_is_meant(tmp_path: Path) -> None:
         ({"sink": {}}, "sink: found none, wanted one of topic, file, command"),
         ({"source": {"topic": "a", "folder": "b", "format": "raw"}}, "source: found folder and topic, wanted one of"),
         ({"source": {"command": ["cam"], "format": "image"}}, "has no end in a stream"),
+        ({"source": {"topic": "a", "format": "rgb", "width": 640}}, "rgb wants width and height"),
+        ({"source": {"topic": "a", "format": "raw", "width": 6, "height": 4}}, "and no other format does"),
         ({"source": {"topic": "a", "format": "lines", "fields": ["x"]}}, "names parts of JSON objects"),
         ({"source": {"topic": "a", "format": "jpg"}}, 'did you mean "jpeg"'),
         ({"max_rate_hz": 0}, "no sample would ever pass"),

@@ -7,14 +7,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import psutil
 import pytest
 import yaml
+from PIL import Image
 
 from edgeferry.fleet.operator import Login, Operator
 from edgeferry.fleet.settings import parse_broker_url
-from tests.models import artifact_folder
+from edgeferry.inference.model import Model
+from edgeferry.inference.preprocessing import ImagePreprocessing, Resize, as_data
+from edgeferry.wire.codec import encode
+from edgeferry.wire.desired import decode_manifest
+from tests.models import artifact_folder, convolutional_model
 from tests.system.harness import Agent, System, wait_until
 from tests.system.test_whole_way import on_host
 
@@ -78,6 +84,40 @@ def test_what_a_program_writes_is_answered_into_a_file_as_the_model_answers_on_t
     os.kill(pipelines_pid(agent), signal.SIGKILL)
     wait_until(lambda: len(lines_of(answers)) == 2 * len(SAMPLES), "the same again after a kill", tell=fleet.logs)
     assert agent.stop() == 0
+
+
+def test_pictures_in_a_folder_are_prepared_as_the_artifact_says(fleet: System, tmp_path: Path) -> None:
+    declared = ImagePreprocessing(resize=Resize(height=8, width=8), scale=1 / 255)
+    artifact = artifact_folder(fleet.folder / "build", name="pictures", classes=6, model=convolutional_model)
+    manifest = decode_manifest((artifact / "artifact.json").read_bytes())
+    says = msgspec.structs.replace(manifest, preprocessing=as_data(declared), labels=())
+    (artifact / "artifact.json").write_bytes(encode(says))
+    pixels = np.random.default_rng(2).integers(0, 256, (30, 40, 3), np.uint8)
+    folder, answers = tmp_path / "pictures", tmp_path / "answers.jsonl"
+    folder.mkdir()
+    agent = fleet.add_agent("pi")
+    source = {"folder": str(folder), "format": "image"}
+    with_pipelines(agent, {"name": "door", "model": "pictures", "source": source, "sink": {"file": str(answers)}})
+    agent.start()
+    fleet.wait_online("pi")
+    fleet.must("push", str(artifact.parent))
+    agent.wait_for_line("pipeline door runs pictures")
+    wait_until(lambda: pipelines_pid(agent), "the pipelines")
+
+    written_s: list[float] = []
+
+    def answered() -> list[dict[str, Any]]:
+        if not written_s or time.monotonic() - written_s[-1] > 0.5:  # what is there at the first look is left alone
+            written_s.append(time.monotonic())
+            Image.fromarray(pixels).save(folder / f".{len(written_s)}", "PNG")
+            (folder / f".{len(written_s)}").replace(folder / f"{len(written_s)}.png")
+        return lines_of(answers)
+
+    wait_until(answered, "an answer", tell=fleet.logs)
+    (output,) = lines_of(answers)[0]["outputs"].values()
+    inputs = declared.finished(declared.fitted(pixels)[np.newaxis])
+    expected = Model.load(artifact / "model.tflite").run({"x": inputs})["scores"]
+    np.testing.assert_allclose(np.reshape(output["values"], output["shape"]), expected, atol=1e-5)
 
 
 def test_messages_on_a_topic_are_answered_on_another_by_whatever_version_runs(fleet: System) -> None:

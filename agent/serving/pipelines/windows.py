@@ -11,7 +11,7 @@ class Windows:
 
     Args:
         rows: Of a sample.
-        hop: Rows from the beginning of one sample to that of the next, 1 to ``rows``.
+        hop: Rows from the beginning of one sample to that of the next, 1 or more.
         offer: Takes each sample, its rows as lines, and what its last row is called.
     """
 

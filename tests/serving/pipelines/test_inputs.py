@@ -1,5 +1,6 @@
 """Samples that become a model's input."""
 
+import io
 from contextlib import suppress
 from typing import Any
 
@@ -7,17 +8,29 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from edgeferry.agent.pipeline_config import SampleFormat, SourceConfig
+from edgeferry.agent.serving.pipelines import inputs
 from edgeferry.agent.serving.pipelines.facts import FactsError, ModelFacts, parse_config
 from edgeferry.agent.serving.pipelines.inputs import InputError, Preparer, make_preparer
+from edgeferry.inference.preprocessing import (
+    AudioPreprocessing,
+    Crop,
+    ImagePreprocessing,
+    Preprocessing,
+    Resize,
+    SeriesPreprocessing,
+    as_data,
+)
 
 
 def preparer(
-    sample_format: str, *shape: int, datatype: str = "FP32", fields: tuple[str, ...] = (), **preprocessing: int
+    sample_format: str, *shape: int, datatype: str = "FP32", declared: Preprocessing | None = None, **source: Any
 ) -> Preparer:
+    preprocessing = as_data(declared) if declared else {}
     facts = ModelFacts("1", "x", datatype, (1, *shape), preprocessing=preprocessing)
-    return make_preparer(SourceConfig(SampleFormat(sample_format), topic="t", fields=fields), facts)
+    return make_preparer(SourceConfig(SampleFormat(sample_format), topic="t", **source), facts)
 
 
 class TestNumbers:
@@ -30,13 +43,17 @@ class TestNumbers:
         np.testing.assert_array_equal(array, [[1, -2, 3.5, 4]])
 
     def test_rows_together_are_a_window(self) -> None:
-        made = preparer("lines", 3, 2, hop=1)
+        made = preparer("lines", 3, 2)
 
-        assert (made.rows, made.hop) == (3, 1)
+        assert (made.rows, made.hop) == (3, 3)
         np.testing.assert_array_equal(made.prepare(b"1,2\n3,4\n5,6"), [[[1, 2], [3, 4], [5, 6]]])
 
-    def test_windows_follow_one_another_where_the_artifact_says_nothing(self) -> None:
-        assert preparer("lines", 128, 6).hop == 128
+    def test_windows_overlap_and_are_scaled_as_the_artifact_says(self) -> None:
+        declared = SeriesPreprocessing(columns=("a", "b"), window=2, hop=1, mean=(1.0, 2.0), std=(2.0,))
+        made = preparer("lines", 2, 2, declared=declared)
+
+        assert (made.rows, made.hop) == (2, 1)
+        np.testing.assert_array_equal(made.prepare(b"1,2\n3,4"), [[[0, 0], [1, 1]]])
 
     def test_a_stream_is_cut_into_lines(self) -> None:
         assert list(preparer("lines", 2).framer().feed(b"1,2\n3,4\n")) == [b"1,2", b"3,4"]
@@ -79,7 +96,81 @@ class TestSound:
         np.testing.assert_array_equal(array, [[-1, 0, 0.5]])
 
     def test_windows_overlap_as_the_artifact_says(self) -> None:
-        assert list(preparer("pcm", 2, hop=1).framer().feed(b"aabbcc")) == [b"aabb", b"bbcc"]
+        made = preparer("pcm", 2, declared=AudioPreprocessing(sample_rate_hz=16_000, window=2, hop=1))
+
+        assert list(made.framer().feed(b"aabbcc")) == [b"aabb", b"bbcc"]
+
+    def test_a_channel_axis_is_made_where_the_model_wants_one(self) -> None:
+        declared = AudioPreprocessing(sample_rate_hz=16_000, window=2, channel_axis=True)
+
+        assert preparer("pcm", 2, 1, declared=declared).prepare(b"\0" * 4).shape == (1, 2, 1)
+
+
+def picture(height: int, width: int, file_format: str = "PNG") -> tuple[np.ndarray, bytes]:
+    """Return pixels, and the file that holds them."""
+    pixels = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, file_format)
+    return pixels, file.getvalue()
+
+
+class TestPictures:
+    DECLARED = ImagePreprocessing(resize=Resize(height=4, width=6), scale=1 / 255, mean=(0.5,))
+
+    def test_they_become_what_they_became_when_the_model_was_converted(self) -> None:
+        pixels, file = picture(20, 30)
+
+        array = preparer("image", 4, 6, 3, declared=self.DECLARED).prepare(file)
+
+        wanted = self.DECLARED.finished(self.DECLARED.fitted(pixels)[np.newaxis])
+        np.testing.assert_array_equal(array, wanted)
+        assert array.dtype == np.float32
+
+    def test_a_stream_is_cut_into_jpeg_pictures(self) -> None:
+        _, file = picture(16, 16, "JPEG")
+        made = preparer("jpeg", 4, 6, 3, declared=self.DECLARED)
+
+        assert [made.prepare(one).shape for one in made.framer().feed(file + file)] == [(1, 4, 6, 3)] * 2
+
+    def test_raw_frames_need_no_decoder(self) -> None:
+        pixels, _ = picture(8, 10)
+        made = preparer("rgb", 4, 6, 3, declared=self.DECLARED, width=10, height=8)
+
+        (frame,) = made.framer().feed(pixels.tobytes())
+
+        wanted = self.DECLARED.finished(self.DECLARED.fitted(pixels)[np.newaxis])
+        np.testing.assert_array_equal(made.prepare(frame), wanted)
+
+    def test_a_picture_that_is_too_small_to_cut_is_told(self) -> None:
+        declared = ImagePreprocessing(crop=Crop(height=100, width=100))
+
+        with pytest.raises(InputError, match="a picture has 20 x 30 pixels, and crop wants 100 x 100"):
+            preparer("image", 100, 100, 3, declared=declared).prepare(picture(20, 30)[1])
+
+    def test_one_with_more_pixels_than_anybody_has_is_not_decoded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(inputs, "MAX_PIXELS", 599)
+
+        with pytest.raises(InputError, match="30 x 20 pixels, wanted 599 at most"):
+            preparer("image", 4, 6, 3, declared=self.DECLARED).prepare(picture(20, 30)[1])
+
+    @pytest.mark.parametrize("cut", [0, 1, 20, 200])
+    def test_a_damaged_one_is_told(self, cut: int) -> None:
+        with pytest.raises(InputError, match="is no picture"):
+            preparer("image", 4, 6, 3, declared=self.DECLARED).prepare(picture(20, 30)[1][:cut])
+
+    def test_a_model_that_does_not_say_what_becomes_of_a_picture_is_told_before_the_first_one(self) -> None:
+        with pytest.raises(InputError, match="convert it with --preprocessing"):
+            preparer("jpeg", 4, 6, 3)
+
+    def test_a_model_of_sound_takes_no_pictures(self) -> None:
+        with pytest.raises(InputError, match=r"made from audio, source\.format is jpeg"):
+            preparer("jpeg", 4, declared=AudioPreprocessing(sample_rate_hz=1, window=4))
+
+    def test_preprocessing_of_a_later_version_is_told(self) -> None:
+        facts = ModelFacts("1", "x", "FP32", (1, 4), preprocessing={"kind": "smell"})
+
+        with pytest.raises(InputError, match="a newer edgeferry may have said it"):
+            make_preparer(SourceConfig(SampleFormat.RAW, topic="t"), facts)
 
 
 class TestRaw:
