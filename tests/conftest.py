@@ -1,8 +1,12 @@
-"""What holds for every test: nobody touches the caches of the person who runs them."""
+"""What holds for every test: caches of the person who runs them are left alone, and a busy machine is no failure."""
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)
