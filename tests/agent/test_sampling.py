@@ -46,7 +46,7 @@ def sampler(folder: Path, serving: SimulatedServing, thermal: Thermal | None = N
 
 
 def test_machine_serving_and_pipelines_are_told_together(tmp_path: Path, serving: SimulatedServing) -> None:
-    telemetry = sampler(tmp_path, serving).read({"cats": 1})
+    telemetry = sampler(tmp_path, serving).read({"cats": {"stable": 1}})
 
     assert telemetry.boot == "cafe"
     assert telemetry.mem_pct is not None
