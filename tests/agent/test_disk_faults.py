@@ -20,7 +20,7 @@ from edgeferry.agent.spool import Spool
 from edgeferry.agent.state import AgentState
 from edgeferry.agent.store import Store
 from edgeferry.agent.supervisor import ServingDown, ServingUp
-from edgeferry.wire.blocks import parse_block_request
+from edgeferry.wire.blocks import BlockRequest, parse_block_request
 from edgeferry.wire.difference import Operation, Piece, difference_of
 from edgeferry.wire.messages import Event, Outcome, Reason
 
@@ -174,6 +174,36 @@ def test_killed_in_any_operation_of_an_update_one_of_both_versions_is_active(mem
             Store(home, FaultyDisk()).check_blob(blob)
 
 
+def asked_by(agent: SimulatedAgent) -> list[BlockRequest]:
+    topic = TOPICS.blob_request(DEVICE)
+    return [parse_block_request(said.payload) for said in agent.post.said if said.topic == topic]
+
+
+def test_a_difference_that_was_on_its_way_when_the_agent_was_killed_is_gone_on_with(memory_path: Path) -> None:
+    fleet = Fleet()
+    before, after = fleet.artifact(1, blocks=300), fleet.artifact(2, blocks=300, like=1)
+    fleet.publish(before)
+    outcomes = [(MODEL, version, Outcome.ACTIVE) for version in (1, 2)]
+    story = Story(memory_path / "new", fleet, {MODEL: 2}, {MODEL: 1}, outcomes)
+    story.live(story.home, FaultyDisk())
+    old, new = fleet.model_of(before), fleet.model_of(after)
+    half = len(new) // 2  # the other half does not pack, so that the difference has more than one block
+    pieces = [Piece(Operation.ADD, half), Piece(Operation.INSERT, len(new) - half)]
+    difference = fleet.offer(before, after, difference_of(old, new, pieces))
+    fleet.publish(after)
+    counting = FaultyDisk()
+    story.live(story._copy(memory_path / "counted"), counting)
+    begun = counting.operations.index(f"allocate {difference.sha256}")
+
+    assert story.live(story.home, FaultyDisk(Kill(begun + 3))) is None  # it has been opened, and has one block
+    agent = story.live(story.home, FaultyDisk())
+
+    assert agent is not None
+    check_is_well(story.home, story, agent)
+    assert {request.sha256 for request in asked_by(agent) if request.block_bytes != BLOCK_BYTES} == {difference.sha256}
+    assert sum(len(request.indices()) for request in asked_by(agent) if request.block_bytes == BLOCK_BYTES) == 1
+
+
 def test_an_update_by_difference_moves_the_difference_and_what_it_does_not_give(memory_path: Path) -> None:
     story = update_by_difference(memory_path)
     sent = story.fleet.blocks_sent
@@ -182,7 +212,7 @@ def test_an_update_by_difference_moves_the_difference_and_what_it_does_not_give(
 
     assert agent is not None
     check_is_well(story.home, story, agent)
-    asked = [parse_block_request(said.payload) for said in agent.post.said if said.topic == TOPICS.blob_request(DEVICE)]
+    asked = asked_by(agent)
     assert story.fleet.blocks_sent - sent == sum(len(request.indices()) for request in asked)
     assert [request.indices() for request in asked if request.block_bytes == BLOCK_BYTES] == [
         [4],  # of the model

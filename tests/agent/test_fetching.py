@@ -7,6 +7,7 @@ import pytest
 
 from edgeferry.agent.errors import BlobMismatchError, DiskFullError, StoreError
 from edgeferry.agent.fetching import MAX_MISMATCHES, MAX_ORIGINS, Batch, BatchDone, BatchFailed, Fetcher, problem_of
+from edgeferry.agent.fsops import Usage
 from edgeferry.agent.store import Store
 from edgeferry.agent.transfer import Want
 from edgeferry.wire.blocks import Block, BlockRequest
@@ -125,6 +126,20 @@ class TestBatches:
         assert {request.sha256 for request in connected.asked} == {ref_of(DATA).sha256, ref_of(OTHER).sha256}
         connected.answer()
         assert connected.ended == [BatchDone("model")]
+
+    def test_without_room_for_the_next_blob_the_batch_fails_before_the_first_is_whole(self, tmp_path: Path) -> None:
+        disk = FaultyDisk()
+        line = Line(tmp_path / "small", disk)
+        line.connect()
+        line.want("model", DATA, OTHER)
+        disk.usage_told = Usage(total_bytes=64 << 30, free_bytes=0)
+
+        line.answer()
+
+        (failed,) = line.ended
+        assert isinstance(failed, BatchFailed)
+        assert failed.problem.reason is Reason.DISK_FULL
+        assert line.fetcher.is_idle
 
     def test_metadata_goes_before_a_model_that_is_on_its_way(self, connected: Line) -> None:
         connected.want("model", DATA)
@@ -272,6 +287,17 @@ class TestWhatNobodyHas:
                 line.fetcher.receive(frame, line.now_s)
 
         assert line.fetcher._origins.preferred == "b-honest"
+
+    def test_one_wrong_block_among_right_ones_is_enough(self, line: Line) -> None:
+        line.connect("a-liar", "b-honest")
+        line.want("model", DATA)
+        request = line.asked.pop(0)
+        line.fleet.lies[ref_of(DATA).sha256] = DATA[: 2 * BLOCK] + bytes(len(DATA))
+
+        for frame in reversed(line.fleet.frames(encode(request))):  # two that are wrong, then two that are right
+            line.fetcher.receive(frame, line.now_s)
+
+        assert {request.origin for request in line.asked} == {"b-honest"}
 
     def test_origins_without_end_are_not_remembered(self, connected: Line) -> None:
         for number in range(200):
