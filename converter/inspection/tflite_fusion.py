@@ -36,7 +36,7 @@ _OUTER = ("StatefulPartitionedCall/", "PartitionedCall/")
 
 def fusion_of(graph: SubgraphFacts) -> Fusion:
     """Return what was fused in ``graph``, and what was not."""
-    return Fusion(tuple(_fused(graph.operators)), _Graph(graph).unfused())
+    return Fusion(tuple(_fused(graph)), _Graph(graph).unfused())
 
 
 def layer_of(name: str) -> str:
@@ -51,20 +51,30 @@ def layer_of(name: str) -> str:
     return path
 
 
-def _fused(operators: Iterable[OperatorFacts]) -> Iterator[FusedOperator]:
-    for one in operators:
-        layers = _layers_in_order(one.fused) if one.name in _HOSTS | _RECURRENT else ()
+def _fused(graph: SubgraphFacts) -> Iterator[FusedOperator]:
+    for one in graph.operators:
+        layers = _layers_in_order(_names(one, graph)) if one.name in _HOSTS | _RECURRENT else ()
         if len(layers) > 1 or one.activation:
             yield FusedOperator(one.index, one.name, layers, one.activation)
+
+
+def _names(one: OperatorFacts, graph: SubgraphFacts) -> list[str]:
+    """Return the names of the operations that became this one: those of its output, or of its weights.
+
+    Outputs of the model have a name of their own, which tells no layer.
+    """
+    written = [graph.tensors[at].name for at in one.outputs[:1]]
+    weights = [graph.tensors[at].name for at in one.inputs if at >= 0 and graph.tensors[at].is_constant]
+    told = next((name for name in (*written, *weights) if "/" in name), "".join(written))
+    return [name for name in told.split(";") if name and not name.isdecimal()]  # a number is one of several outputs
 
 
 def _layers_in_order(names: Iterable[str]) -> tuple[str, ...]:
     """Return the layers behind the names that the converter joined, which it does in no order, as they work."""
     ranks: dict[str, int] = {}
     for name in names:
-        if not name.isdecimal():  # one of several outputs
-            layer = layer_of(name)
-            ranks[layer] = min(ranks.get(layer, _ACTIVATION), _rank(name))
+        layer = layer_of(name)
+        ranks[layer] = min(ranks.get(layer, _ACTIVATION), _rank(name))
     return tuple(sorted(ranks, key=lambda layer: ranks[layer]))
 
 
@@ -181,7 +191,7 @@ class _Graph:
         return self._makers.get(data[0]) if data else None
 
     def _layer(self, one: OperatorFacts) -> str:
-        return layer_of(self._graph.tensors[one.outputs[0]].name.split(";")[0])
+        return layer_of(next(iter(_names(one, self._graph)), ""))
 
     def _named(self, one: OperatorFacts) -> str:
         return f"{one.name} ({self._layer(one)})"

@@ -15,8 +15,11 @@ X = "x"  # the input of every graph
 
 
 def graph(*operators: tuple, outputs: tuple[str, ...] = ()) -> SubgraphFacts:
-    """Return a graph of operators ``(NAME, inputs, output, options)``; ``c`` is a constant of 8, ``s`` a scalar."""
-    names: list[str] = [X, "c", "s"]
+    """Return a graph of operators ``(NAME, inputs, output, options)``.
+
+    Beside the input there are constants: ``c`` and ``last/convolution`` of 8, and ``s``, a scalar.
+    """
+    names: list[str] = [X, "c", "s", "last/convolution"]
     made = []
     for at, (name, inputs, output, *more) in enumerate(operators):
         names.append(output)
@@ -34,7 +37,7 @@ def graph(*operators: tuple, outputs: tuple[str, ...] = ()) -> SubgraphFacts:
                 options=options,
             )
         )
-    shapes = {"c": (8,), "s": ()}
+    shapes = {"c": (8,), "s": (), "last/convolution": (8,)}
     tensors = tuple(
         TensorFacts(at, name, "float32", shapes.get(name, (1, 4, 4, 8)), 4, is_constant=name in shapes)
         for at, name in enumerate(names)
@@ -71,6 +74,12 @@ def test_an_activation_within_a_layer_is_told_and_a_layer_alone_is_not():
     assert [(one.layers, one.activation) for one in found] == [(("first",), "relu")]
 
 
+def test_what_computes_an_output_of_the_model_is_called_after_its_weights():
+    facts = graph(("CONV_2D", [X, "last/convolution", ""], "StatefulPartitionedCall:0", {"activation": "relu"}))
+
+    assert [(one.layers, one.activation) for one in fusion_of(facts).fused] == [(("last",), "relu")]
+
+
 @pytest.mark.parametrize(
     ("name", "layer"),
     [
@@ -79,6 +88,7 @@ def test_an_activation_within_a_layer_is_told_and_a_layer_alone_is_not():
         ("net/conv/BiasAdd/ReadVariableOp/resource", "net/conv"),
         ("Identity:0", "Identity"),
         ("batchnorm/add", "batchnorm"),
+        ("", ""),
     ],
 )
 def test_a_layer_is_the_scope_without_what_is_inside_and_outside_of_it(name, layer):
