@@ -51,6 +51,6 @@ def train(data: Path, epochs: int) -> None:
 
 if __name__ == "__main__":
     tf.config.threading.set_intra_op_parallelism_threads(1)
-    for name, epochs in (("digits", 3), ("faces", 120), ("exercises", 8)):
+    for name, epochs in (("digits", 8), ("faces", 120), ("exercises", 8)):
         if name in (sys.argv[2:] or [name]):
             train(Path(sys.argv[1]) / f"{name}.train.npz", epochs)
