@@ -35,12 +35,14 @@ def command(folder: Path, profiles: Sequence[str], *more: str) -> list[str]:
 
 
 def told(what: str, ours: Sequence[Cost], others: Sequence[Cost], whose: str) -> None:
-    ratio = statistics.median(a.wall_s / b.wall_s for a, b in zip(ours, others, strict=True))
-    here, there = (statistics.median(cost.wall_s for cost in costs) for costs in (ours, others))
-    least = min(cost.wall_s for cost in ours) / min(cost.wall_s for cost in others)
-    print(
-        f"{what}: {here:.1f} s, {whose} {there:.1f} s, ratio {ratio:.2f}, of the quickest runs {least:.2f}", flush=True
-    )
+    print(f"{what}, beside {whose}:")
+    for kind, figure in (("wall time", "wall_s"), ("processor time", "cpu_s")):
+        here, there = ([getattr(cost, figure) for cost in costs] for costs in (ours, others))
+        ratio = statistics.median(a / b for a, b in zip(here, there, strict=True))
+        print(
+            f"  {kind}: {statistics.median(here):.1f} s and {statistics.median(there):.1f} s, ratio {ratio:.2f}",
+            flush=True,
+        )
 
 
 def main() -> None:

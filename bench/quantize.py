@@ -49,10 +49,15 @@ open(folder + "/tensorflow.tflite", "wb").write(converter.convert())
 
 @dataclass(frozen=True)
 class Cost:
-    """What one process took."""
+    """What one process took, and those that it waited for.
+
+    Attributes:
+        cpu_s: Of all processors; steady where others work on the machine, too.
+    """
 
     wall_s: float
     peak_bytes: int
+    cpu_s: float
 
 
 def cost_of(command: list[str]) -> Cost:
@@ -63,7 +68,7 @@ def cost_of(command: list[str]) -> Cost:
         _, status, usage = os.wait4(process.pid, 0)
     if os.waitstatus_to_exitcode(status) != 0:
         raise SystemExit(f"{command[:4]} failed")
-    return Cost(time.monotonic() - began_s, usage.ru_maxrss * 1024)
+    return Cost(time.monotonic() - began_s, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime)
 
 
 def job(folder: Path) -> Path:
@@ -86,7 +91,11 @@ def main() -> None:
         ours_command = [sys.executable, "-P", "-m", "edgeferry.converter.quantize", str(job(folder))]
         theirs_command = [sys.executable, "-c", TENSORFLOW, name]
         pairs = [(cost_of(ours_command), cost_of(theirs_command)) for _ in range(options.runs)]
-    for what, figure, unit in (("wall time in s", "wall_s", 1.0), ("peak memory in MiB", "peak_bytes", 2.0**20)):
+    for what, figure, unit in (
+        ("wall time in s", "wall_s", 1.0),
+        ("processor time in s", "cpu_s", 1.0),
+        ("peak memory in MiB", "peak_bytes", 2.0**20),
+    ):
         ours, theirs = ([getattr(cost, figure) / unit for cost in costs] for costs in zip(*pairs, strict=True))
         ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
         medians = f"edgeferry {statistics.median(ours):.1f}, TensorFlow {statistics.median(theirs):.1f}"
