@@ -125,17 +125,27 @@ def targets_of(
     repository: Repository, devices: Sequence[Device], model: str, label: str = STABLE
 ) -> tuple[Target, ...]:
     """Return what each device has been told of ``label`` of ``model`` by what is published now."""
-    return tuple(_target(repository, device, model, label) for device in devices)
+    root_version = repository.root().version
+    return tuple(_target(repository, device, model, label, root_version) for device in devices)
 
 
-def _target(repository: Repository, device: Device, model: str, label: str) -> Target:
+def _target(repository: Repository, device: Device, model: str, label: str, root_version: int) -> Target:
     wish = repository.wishes_of(device.id)[model]
     version = wish.labels.get(label, 0)
     if not version:
-        return Target(device.id, model, 0, "", repository.generation, label)
+        return Target(device.id, model, 0, "", repository.generation, label, root_version=root_version)
     manifest = repository.manifest_refs(model, version)[device.profile]
     bound = wish.bound(model, label, manifest)
-    return Target(device.id, model, version, bound.deployment_id(), repository.generation, label, bound.percent)
+    return Target(
+        device.id,
+        model,
+        version,
+        bound.deployment_id(),
+        repository.generation,
+        label,
+        bound.percent,
+        root_version,
+    )
 
 
 def _profile(name: str) -> DeviceProfile | None:

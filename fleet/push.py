@@ -191,6 +191,7 @@ class Target:
         version: What the label shall name; 0 for nothing, it is withdrawn.
         deployment: The id of the wish that it was told.
         generation: Of the metadata that tells it.
+        root_version: Of the root that this metadata rests on: under an older one, generations are of other keys.
         percent: Share of the requests that the version shall answer instead of the stable one.
     """
 
@@ -201,6 +202,7 @@ class Target:
     generation: int
     label: str = STABLE
     percent: int = 0
+    root_version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +238,8 @@ def progress_of(target: Target, view: DeviceView, *, now: float, began_at: float
         began_at: When the push began, by the same clock.
     """
     model = view.state.models.get(target.model) if view.state else None
-    knows = view.state is not None and view.state.generation >= target.generation
+    seen = view.state.generation if view.state and view.state.root_version >= target.root_version else 0
+    knows = seen >= target.generation
     is_away = _is_away(view, now, began_at)
     # One that is there still needs this push's metadata, so it counts only when it has read that.
     if model and _is_active(target, model) and (knows or (is_away and _is_settled(target, model))):
@@ -246,7 +249,7 @@ def progress_of(target: Target, view: DeviceView, *, now: float, began_at: float
     state = model.of(target.label) if model else None
     if state and _has_failed(target, state):
         return Progress(Standing.FAILED, state.phase, reason=_why(state))
-    if view.state and view.state.generation > target.generation and _wants(state) != target.version:
+    if seen > target.generation and _wants(state) != target.version:
         return Progress(Standing.FAILED, reason=f"superseded: version {_wants(state)} has been published since")
     if is_away:
         return Progress(Standing.PENDING, reason="offline")

@@ -1,5 +1,6 @@
 """What a push would do to a device and how far it has got: decided without a network."""
 
+import dataclasses
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,14 @@ def test_the_failure_of_an_earlier_attempt_is_not_this_ones() -> None:
     last = ended(2, Outcome.FAILED, deployment=OTHER_DEPLOYMENT)
 
     assert progress(heard(state(running(1, wanted=2, phase="trying", last=last)))).standing is Standing.WORKING
+
+
+def test_a_generation_under_an_older_root_supersedes_nothing() -> None:
+    rushed_ahead = heard(state(running(1, wanted=1), generation=10**9))  # a thief's, whose key root 2 has replaced
+
+    found = progress(rushed_ahead, target=dataclasses.replace(TARGET, root_version=2))
+
+    assert found.standing is Standing.WORKING
 
 
 def test_a_later_push_of_another_version_supersedes_this_one() -> None:
