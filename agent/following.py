@@ -41,9 +41,14 @@ class Truster(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What came of a look."""
+    """What came of a look.
+
+    Attributes:
+        bad_root: The version and the bytes of a root that was refused.
+    """
 
     result: Resolved | Missing | Problem
+    bad_root: tuple[int, bytes] | None = None
 
 
 class Follower:
@@ -117,6 +122,10 @@ class Follower:
 
     def looked(self, looked: Looked, now_ms: int, now_s: float) -> None:
         """Go on after a look."""
+        if looked.bad_root:
+            version, data = looked.bad_root
+            if self._roots.get(version) == data:  # and not another one that has come since
+                del self._roots[version]
         match looked.result:
             case Missing(blobs=blobs, roots=roots):
                 self._do(self._refresh.missing(blobs, roots, now_ms), now_s)
@@ -185,7 +194,7 @@ class Follower:
             try:
                 return Looked(truster.look(roots, look.timestamp, final=look.final))
             except TrustError as err:
-                return Looked(err.problem)
+                return Looked(err.problem, (err.root, roots[err.root]) if err.root else None)
             except StoreError as err:  # what cannot be saved must not be acted on
                 return Looked(problem_of(err))
 

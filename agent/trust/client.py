@@ -120,7 +120,10 @@ class TrustClient:
                 raise self._lost_root(err.roots[0]) from err
             return Missing(err.blobs, err.roots)
         except _REFUSALS as err:
-            raise self._refusal(err, roots) from err
+            refusal = self._refusal(err, roots)
+            following = self.root_version + 1  # what verifies is trusted by now, also where something behind it did not
+            refusal.root = following if following in roots and isinstance(err, RepositoryError) else 0
+            raise refusal from err
         self._resolved_timestamp = (self._folder / "newest" / _TIMESTAMP).read_bytes()
         return resolved
 

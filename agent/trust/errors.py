@@ -49,12 +49,15 @@ class TrustError(AgentError):
     Attributes:
         problem: What to report.
         blob: The blob whose bytes are wrong, to be removed and fetched again; None for anything else.
+        root: The version of the offered root that does not follow the trusted one, to be forgotten: whoever invents it
+            must not keep true metadata out for longer than he rules the broker. 0 when the roots are all right.
     """
 
     def __init__(self, problem: Problem, blob: BlobRef | None = None) -> None:
         super().__init__(problem.detail)
         self.problem = problem
         self.blob = blob
+        self.root = 0
 
 
 class MissingError(DownloadError):

@@ -295,5 +295,34 @@ class TestAFingerprintInPlaceOfTheRoot:
         assert desk.first_roots == [ROOT]
 
 
+def bad_root(version: int) -> TrustError:
+    error = TrustError(problem(Reason.METADATA_UNSIGNED))
+    error.root = version
+    return error
+
+
+def test_a_root_that_was_refused_is_forgotten_so_that_true_metadata_is_taken_again(desk: Desk) -> None:
+    desk.follower.take_root(2, b"a stranger's")
+    desk.follower.take_timestamp(b"timestamp", 0.0)
+    desk.look(bad_root(2))
+
+    desk.follower.take_timestamp(b"another", 0.0)
+    desk.look(resolved())
+
+    assert [sorted(roots) for roots, _, _ in desk.truster.looks] == [[2], []]
+
+
+def test_a_root_that_came_while_another_was_refused_is_kept(desk: Desk) -> None:
+    desk.follower.take_root(2, b"a stranger's")
+    desk.follower.take_timestamp(b"timestamp", 0.0)
+    desk.follower.take_root(2, b"the true one")
+    desk.look(bad_root(2))
+
+    desk.follower.take_timestamp(b"another", 0.0)
+    desk.look(resolved())
+
+    assert [roots for roots, _, _ in desk.truster.looks] == [{2: b"a stranger's"}, {2: b"the true one"}]
+
+
 def test_the_first_root_is_trusted_from_the_start(desk: Desk) -> None:
     assert desk.first_roots == [ROOT]

@@ -255,8 +255,19 @@ def test_a_root_that_its_predecessor_did_not_sign_is_refused(fleet, device):
     broker = fleet.broker()
     broker.roots[2] = metadata.to_bytes()
 
-    assert reason(device, broker, fleet.now_ms) is Reason.METADATA_UNSIGNED
+    error = refused(device, broker, fleet.now_ms)
+
+    assert error.problem.reason is Reason.METADATA_UNSIGNED
+    assert error.root == 2
     assert device.client.root_version == 1
+
+
+def test_a_timestamp_that_is_refused_is_no_reason_to_forget_true_roots(fleet, device):
+    fleet.rotate(KeyRole.ROOT)
+    broker = forged(fleet, {"timestamp": nothing}, signed_by={"timestamp": []})
+
+    assert refused(device, broker, fleet.now_ms).root == 0
+    assert device.client.root_version == 2
 
 
 def test_an_unverified_timestamp_can_make_a_device_wait_for_roots_but_not_for_more_than_256(fleet, device):
