@@ -13,7 +13,7 @@ PURE := wire/*,agent/effects.py,agent/events.py,agent/doctor/finding.py,agent/do
 # The same in the training.
 TRAINING_PURE := converter/training/batches.py,converter/training/centroids.py,converter/training/kinds.py,converter/training/masks.py,converter/training/recipe.py
 
-.PHONY: demo test check acceptance soak wheel clean mosquitto
+.PHONY: demo test check acceptance soak fuzz wheel clean mosquitto
 
 # The same in the serving process.
 SERVING_PURE := agent/serving/inflating.py,agent/serving/nested_json.py,agent/serving/oip_classes.py,agent/serving/pipelines/framing.py,agent/serving/protobuf.py,agent/serving/protos.py,agent/serving/signatures.py,agent/serving/tfs_examples.py,agent/serving/tfs_json.py,agent/serving/tfs_paths.py,agent/serving/tfs_predict.py,agent/serving/tfs_tensors.py
@@ -39,6 +39,12 @@ acceptance: $(VENV)/.ready mosquitto ## tests that take minutes
 
 soak: $(VENV)/.ready mosquitto ## tests that take an hour
 	$(PYTEST) $(WORKERS) -m soak
+
+INPUTS ?= 1000000
+FIRST ?= 0
+
+fuzz: $(VENV)/.ready ## a million inputs for the parsers, some minutes; FIRST=1000000 makes others
+	$(BIN)/python -m tests.fuzz --inputs $(INPUTS) --first $(FIRST)
 
 wheel: $(VENV)/.ready ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
