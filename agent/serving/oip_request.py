@@ -140,14 +140,14 @@ def assemble_call(
     tensors: dict[str, NDArray[Any]] = {}
     is_real = False
     for tensor, source in zip(request.inputs, sources, strict=True):
-        spec = specs.get(tensor.name)
-        if spec is None or tensor.name in tensors:
+        spec = specs.get(tensor.name) or (inputs[0] if not tensor.name and len(inputs) == 1 else None)
+        if spec is None or spec.name in tensors:
             raise RequestError.bad(f"input {tensor.name[:64]!r} is given twice or unknown; wanted {_names(inputs)}")
         array = _tensor(tensor, source, spec)
         if is_quantized(spec) and tensor.datatype != spec.datatype:
             array = _quantized(array, spec)
             is_real = True
-        tensors[tensor.name] = array
+        tensors[spec.name] = array
     if len(tensors) != len(specs):
         raise RequestError.bad(f"got inputs {', '.join(tensors) or 'none'}; wanted {_names(inputs)}")
     wanted = _wanted_outputs(request, outputs)

@@ -15,7 +15,7 @@ from edgeferry.wire.messages import Outcome
 from tests.docs.documents import ROOT, blocks_of, spans_of, table_below
 
 DOC = ROOT / "docs" / "architecture.md"
-ROOMS = ("agent", "converter", "device_profiles", "fleet", "inference", "wire")
+ROOMS = ("agent", "client", "converter", "device_profiles", "fleet", "inference", "wire")
 INDENT = 4
 
 

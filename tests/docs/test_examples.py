@@ -105,6 +105,15 @@ def test_rest_is_asked_in_json_and_in_binary(tmp_path: Path, quantized: bool) ->
     assert len(printed.splitlines()[0].split(", ")) == 10
 
 
+def test_the_client_asks_with_arrays(tmp_path: Path) -> None:
+    folder = artifact_folder(tmp_path, version=1)
+
+    with serving(folder) as address:
+        printed = run(sys.executable, str(EXAMPLES / "ask_with_the_client.py"), f"http://{address}", "digits")
+
+    assert printed.startswith("50 answers, ")
+
+
 @pytest.mark.broker
 def test_a_fleet_is_read_with_mqtt_alone(fleet: System) -> None:
     agent = fleet.add_agent("pi")
