@@ -4,7 +4,9 @@ Decides how tensors are named: by the signature of the primary subgraph where th
 others), by the tensors' own names where there is none.
 """
 
+import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +18,7 @@ from edgeferry.inference.quantization import DTYPES, datatype_of
 from edgeferry.inference.runtime import new_interpreter
 from edgeferry.wire.desired import TensorSpec
 
-__all__ = ["InputError", "Model", "ModelError", "specs_of"]
+__all__ = ["InputError", "Model", "ModelError", "RunTimes", "specs_of"]
 
 _DEFAULT_SIGNATURE = "serving_default"
 _Details = dict[str, Any]  # one tensor, in the interpreter's words
@@ -30,6 +32,15 @@ class InputError(ModelError):
     """What was given is not what the model takes; the model itself is well."""
 
 
+@dataclass(frozen=True, slots=True)
+class RunTimes:
+    """Where one run's time went, in seconds: inputs copied in, the interpreter, outputs copied out."""
+
+    input_s: float = 0.0
+    invoke_s: float = 0.0
+    output_s: float = 0.0
+
+
 class Model:
     """A loaded model. One thread at a time may use it; ``run`` lets other Python threads go on meanwhile.
 
@@ -38,6 +49,7 @@ class Model:
         outputs: What it gives.
         description: What the file says of the model beside that.
         interpreter: The runtime's own, for tools that look inside.
+        last_run: Where the time of the last run went.
     """
 
     def __init__(
@@ -51,6 +63,7 @@ class Model:
         self.description = description
         self.inputs = description.inputs
         self.outputs = description.outputs
+        self.last_run = RunTimes()
         self._input_details = inputs
         self._output_details = outputs
         self._shapes = {name: tuple(int(n) for n in details["shape"]) for name, details in inputs.items()}
@@ -91,13 +104,18 @@ class Model:
         """
         self._check(inputs)
         try:
+            began_s = time.monotonic()
             self._resize({name: array.shape for name, array in inputs.items()})
             for name, array in inputs.items():
                 self.interpreter.set_tensor(self._input_details[name]["index"], array)
+            invoked_s = time.monotonic()
             self.interpreter.invoke()
-            return {name: self.interpreter.get_tensor(d["index"]) for name, d in self._output_details.items()}
+            answered_s = time.monotonic()
+            outputs = {name: self.interpreter.get_tensor(d["index"]) for name, d in self._output_details.items()}
         except (ValueError, RuntimeError) as err:
             raise ModelError(f"the model failed to run: {_sentence(err)}") from err
+        self.last_run = RunTimes(invoked_s - began_s, answered_s - invoked_s, time.monotonic() - answered_s)
+        return outputs
 
     def reset(self) -> None:
         """Forget what a stateful model remembers of earlier runs."""

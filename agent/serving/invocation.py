@@ -1,5 +1,6 @@
 """One request of any protocol through a model's queue, row by row where the model takes one row at a time."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from edgeferry.agent.serving.stats import Durations
 from edgeferry.inference.model import fits
 from edgeferry.wire.desired import TensorSpec
 
-__all__ = ["Caller", "Deadline", "run_rows"]
+__all__ = ["Caller", "Deadline", "Stopwatch", "run_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,34 @@ class Caller:
     routing_key: str = ""
 
 
+class Stopwatch:
+    """Tells what a protocol takes around a run: reading the request before it, and writing the answer after it."""
+
+    def __init__(self) -> None:
+        self._began_s = time.monotonic()
+        self._parse_s = 0.0
+        self._answered_s = 0.0
+
+    def parsed(self) -> None:
+        """Note that the tensors are there."""
+        self._parse_s = time.monotonic() - self._began_s
+
+    def answered(self) -> None:
+        """Note that the model has answered."""
+        self._answered_s = time.monotonic()
+
+    def written(self, served: ServedVersion, run: Durations) -> Durations:
+        """Return where the time of the whole request went, now that its answer is written, and count it.
+
+        Args:
+            served: The version that was run.
+            run: What its queue says.
+        """
+        output_s = time.monotonic() - self._answered_s
+        served.queue.stats.handled(parse_s=self._parse_s, output_s=output_s)
+        return run + Durations(parse_s=self._parse_s, output_s=output_s)
+
+
 def run_rows(served: ServedVersion, inputs: Tensors, deadline: Deadline) -> tuple[Tensors, Durations]:
     """Return the outputs for ``inputs``, whose first dimension may be larger than the model's where that is 1.
 
@@ -58,14 +87,13 @@ def run_rows(served: ServedVersion, inputs: Tensors, deadline: Deadline) -> tupl
     if rows is None:
         return served.queue.run(inputs, deadline.at_s, is_patient=deadline.is_patient)
     answers: list[Tensors] = []
-    queue_s = invoke_s = 0.0
+    spent = Durations()
     for row in range(rows):
         one = {name: array[row : row + 1] for name, array in inputs.items()}
         outputs, durations = served.queue.run(one, deadline.at_s, is_patient=deadline.is_patient)
         answers.append(outputs)
-        queue_s += durations.queue_s
-        invoke_s += durations.invoke_s
-    return _joined(answers, served.outputs), Durations(queue_s, invoke_s)
+        spent += durations
+    return _joined(answers, served.outputs), spent
 
 
 def _rows(specs: tuple[TensorSpec, ...], inputs: Mapping[str, NDArray[Any]]) -> int | None:

@@ -5,20 +5,25 @@ and buckets: tensorflow/serving, servables/tensorflow/util.cc; Prometheus text e
 """
 
 import threading
+import time
 from array import array
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgeferry.agent.serving.errors import RequestError
+from edgeferry.agent.serving.stats import Durations
 from edgeferry.wire.messages import Code
 
-__all__ = ["CONTENT_TYPE", "Metrics", "QueueFigures"]
+__all__ = ["CONTENT_TYPE", "Metrics", "QueueFigures", "Refusal"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _BUCKETS_US = tuple(10 * 1.8**power for power in range(33))  # what TensorFlow Serving has
 _RUNTIME = "TFLite"
+_REMEMBERED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,16 @@ class QueueFigures:
     depth: int
     succeeded: int
     failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that ended with an error; ``at_s`` is unix time."""
+
+    at_s: float
+    model: str
+    code: Code
+    detail: str
 
 
 class _Histogram:
@@ -49,6 +64,7 @@ class _Model:
     requests: dict[str, int] = field(default_factory=dict)  # by status
     latencies: dict[tuple[str, str], _Histogram] = field(default_factory=dict)  # by method and entry point
     runtimes: dict[str, _Histogram] = field(default_factory=dict)  # by method
+    stages: dict[str, _Histogram] = field(default_factory=dict)  # by their name
 
 
 class Metrics:
@@ -57,8 +73,9 @@ class Metrics:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._models: dict[str, _Model] = {}
+        self._refusals: deque[Refusal] = deque(maxlen=_REMEMBERED)
 
-    def answered(self, model: str, method: str, entry: str, *, latency_s: float, invoke_s: float) -> None:
+    def answered(self, model: str, method: str, entry: str, *, latency_s: float, spent: Durations) -> None:
         """Count a request that was answered.
 
         Args:
@@ -66,19 +83,27 @@ class Metrics:
             method: ``predict``, ``classify``, ``regress`` or ``infer``.
             entry: ``REST`` or ``GRPC``.
             latency_s: From the whole request to the whole answer.
-            invoke_s: Of that, in the model.
+            spent: Where that time went.
         """
         with self._lock:
             found = self._models.setdefault(model, _Model())
             found.requests[Code.OK] = found.requests.get(Code.OK, 0) + 1
             found.latencies.setdefault((method, entry), _Histogram()).add(latency_s * 1e6)
-            found.runtimes.setdefault(method, _Histogram()).add(invoke_s * 1e6)
+            found.runtimes.setdefault(method, _Histogram()).add(spent.invoke_s * 1e6)
+            for name, spent_s in spent.by_name().items():
+                found.stages.setdefault(name.removesuffix("_s"), _Histogram()).add(spent_s * 1e6)
 
-    def refused(self, model: str, code: Code) -> None:
-        """Count a request for a loaded model that ended with an error."""
+    def refused(self, model: str, error: RequestError) -> None:
+        """Count a request for a loaded model that ended with ``error``, and remember it among the last."""
         with self._lock:
             found = self._models.setdefault(model, _Model())
-            found.requests[code] = found.requests.get(code, 0) + 1
+            found.requests[error.code] = found.requests.get(error.code, 0) + 1
+            self._refusals.appendleft(Refusal(time.time(), model, error.code, str(error)))
+
+    def last_refusals(self) -> tuple[Refusal, ...]:
+        """Return what was refused last, the latest first."""
+        with self._lock:
+            return tuple(self._refusals)
 
     def tfs_text(self) -> bytes:
         """Return the figures in TensorFlow Serving's names, durations in microseconds."""
@@ -124,11 +149,12 @@ def _own_lines(models: Mapping[str, _Model]) -> Iterator[str]:
         for (method, entry), histogram in model.latencies.items():
             labels = {"model": name, "method": method, "entry": entry}
             yield from _histogram_lines("edgeferry_request_seconds", labels, histogram, per_unit=1e6)
-    yield from _heading("edgeferry_invoke_seconds", "histogram", "Of that, in the interpreter.")
+    yield from _heading("edgeferry_stage_seconds", "histogram", "Of that: parse, queue, input, invoke, output.")
     for name, model in models.items():
-        for method, histogram in model.runtimes.items():
-            labels = {"model": name, "method": method}
-            yield from _histogram_lines("edgeferry_invoke_seconds", labels, histogram, per_unit=1e6)
+        for stage, histogram in model.stages.items():
+            yield from _histogram_lines(
+                "edgeferry_stage_seconds", {"model": name, "stage": stage}, histogram, per_unit=1e6
+            )
 
 
 def _queue_lines(queues: Iterable[QueueFigures], rss_bytes: int) -> Iterator[str]:

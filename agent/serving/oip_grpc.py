@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgeferry import __version__
 from edgeferry.agent.serving import protos
 from edgeferry.agent.serving.errors import RequestError, UnknownVersionError
-from edgeferry.agent.serving.invocation import Caller
+from edgeferry.agent.serving.invocation import Caller, Stopwatch
 from edgeferry.agent.serving.metrics import Metrics
 from edgeferry.agent.serving.oip_request import InferCall, Source, assemble_call, routing_key_of
 from edgeferry.agent.serving.oip_response import PLATFORM, encode_output, statistics_of
@@ -119,7 +119,7 @@ class OipGrpc:
 
     def model_infer(self, body: bytes, caller: Caller) -> bytes:
         """Run a model."""
-        began_s = time.monotonic()
+        began_s, watch = time.monotonic(), Stopwatch()
         request = decode_message(protos.INFER_REQUEST, body)
         key = partial(routing_key_of, caller.routing_key, _parameters(request))
         model, version = request.get("model_name", ""), request.get("model_version", "")
@@ -127,15 +127,17 @@ class OipGrpc:
             try:
                 header, sources = _parsed(request)
                 call = assemble_call(header, sources, served.inputs, served.outputs)
-                outputs, durations = served.queue.run(
+                watch.parsed()
+                outputs, run = served.queue.run(
                     call.inputs, caller.deadline.at_s, is_patient=caller.deadline.is_patient, turn=call.turn
                 )
             except RequestError as err:
-                self._metrics.refused(served.name, err.code)
+                self._metrics.refused(served.name, err)
                 raise
+            watch.answered()
             answer = encode_message(protos.INFER_RESPONSE, _answer(call, served, outputs))
-            latency_s = time.monotonic() - began_s
-            self._metrics.answered(served.name, "infer", "GRPC", latency_s=latency_s, invoke_s=durations.invoke_s)
+            spent, latency_s = watch.written(served, run), time.monotonic() - began_s
+            self._metrics.answered(served.name, "infer", "GRPC", latency_s=latency_s, spent=spent)
         return answer
 
 

@@ -1,6 +1,6 @@
 """Answers of the Open Inference Protocol: inference results, metadata and statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,8 +52,17 @@ def json_response(value: object) -> Response:
     return Response(200, [msgspec.json.encode(value)])
 
 
-def infer_response(call: InferCall, served: ServedVersion, outputs: Tensors, durations: Durations) -> Response:
-    """Return the answer to ``call``: all JSON, or JSON and then the binary tensors."""
+def infer_response(
+    call: InferCall, served: ServedVersion, outputs: Tensors, durations: Callable[[], Durations]
+) -> Response:
+    """Return the answer to ``call``: all JSON, or JSON and then the binary tensors.
+
+    Args:
+        call: The request.
+        served: The version that has answered.
+        outputs: What it gave.
+        durations: Tells where the time went; called when the answer is written.
+    """
     tensors: list[OutputTensor] = []
     binaries: list[bytes | memoryview] = []
     for wanted in call.outputs:
@@ -66,7 +75,7 @@ def infer_response(call: InferCall, served: ServedVersion, outputs: Tensors, dur
             data = msgspec.Raw(output.data)
             tensors.append(OutputTensor(wanted.spec.name, output.shape, output.datatype, data=data))
     header = encode(InferResponse(served.name, str(served.version), tuple(tensors), id=call.id))
-    timing = server_timing(durations)
+    timing = server_timing(durations())
     if not binaries:
         return Response(200, [header], headers=timing)
     headers = {HEADER_LENGTH: str(len(header)), **timing}
@@ -147,7 +156,7 @@ def statistics_of(served: ServedVersion) -> dict[str, Any]:
     """Return what one version has done."""
     totals = served.queue.stats.totals
     count = totals.succeeded
-    nothing = _durations(count, 0.0)  # input and output are not measured apart from the rest
+    spent = totals.spent
     return {
         "name": served.name,
         "version": str(served.version),
@@ -155,12 +164,12 @@ def statistics_of(served: ServedVersion) -> dict[str, Any]:
         "inference_count": count,
         "execution_count": count,
         "inference_stats": {
-            "success": _durations(count, totals.queue_s + totals.invoke_s),
+            "success": _durations(count, sum(spent.by_name().values())),
             "fail": _durations(totals.failed, totals.failed_s),
-            "queue": _durations(count, totals.queue_s),
-            "compute_input": nothing,
-            "compute_infer": _durations(count, totals.invoke_s),
-            "compute_output": nothing,
+            "queue": _durations(count, spent.queue_s),
+            "compute_input": _durations(count, spent.parse_s + spent.input_s),
+            "compute_infer": _durations(count, spent.invoke_s),
+            "compute_output": _durations(count, spent.output_s),
         },
         "batch_stats": [],
     }

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from edgeferry import __version__
 from edgeferry.agent.serving.errors import RequestError
 from edgeferry.agent.serving.http_message import Request, Response
-from edgeferry.agent.serving.invocation import Deadline
+from edgeferry.agent.serving.invocation import Deadline, Stopwatch
 from edgeferry.agent.serving.metrics import Metrics
 from edgeferry.agent.serving.oip_request import decode_infer, parameters_of, routing_key_of
 from edgeferry.agent.serving.oip_response import (
@@ -118,10 +118,10 @@ class OipRest:
             try:
                 response, durations = _run(request, served, deadline)
             except RequestError as err:
-                self._metrics.refused(served.name, err.code)
+                self._metrics.refused(served.name, err)
                 raise
             latency_s = time.monotonic() - began_s
-            self._metrics.answered(served.name, "infer", "REST", latency_s=latency_s, invoke_s=durations.invoke_s)
+            self._metrics.answered(served.name, "infer", "REST", latency_s=latency_s, spent=durations)
             return response
 
     def _repository(self, request: Request, rest: tuple[str, ...]) -> Response:
@@ -151,10 +151,19 @@ class OipRest:
 
 
 def _run(request: Request, served: ServedVersion, deadline: Deadline) -> tuple[Response, Durations]:
+    watch = Stopwatch()
     header_bytes = number_of(request.headers, HEADER_LENGTH)
     call = decode_infer(request.body, header_bytes, served.inputs, served.outputs)
-    outputs, durations = served.queue.run(call.inputs, deadline.at_s, is_patient=deadline.is_patient, turn=call.turn)
-    return infer_response(call, served, outputs, durations), durations
+    watch.parsed()
+    outputs, run = served.queue.run(call.inputs, deadline.at_s, is_patient=deadline.is_patient, turn=call.turn)
+    watch.answered()
+    spent: list[Durations] = []
+
+    def written() -> Durations:
+        spent.append(watch.written(served, run))
+        return spent[0]
+
+    return infer_response(call, served, outputs, written), spent[0]
 
 
 def _load_order(model: str, body: bytes) -> LoadOrder:

@@ -152,7 +152,13 @@ class ModelQueue:
             job.error = self._failure(job, "internal error; see the log of the serving process")
         else:
             ended_s = time.monotonic()
-            job.durations = Durations(began_s - job.submitted_s, ended_s - began_s)
+            run = self._sessions.last_run
+            job.durations = Durations(
+                queue_s=began_s - job.submitted_s,
+                input_s=run.input_s,
+                invoke_s=run.invoke_s,
+                output_s=run.output_s,
+            )
             self.stats.succeeded(job.durations, now_s=ended_s, unix_ms=_unix_ms())
         finally:
             self._recorder.end()

@@ -41,4 +41,5 @@ def number_of(headers: Mapping[str, str], name: str) -> int | None:
 
 def server_timing(durations: Durations) -> dict[str, str]:
     """Return the field that says where the time went, in milliseconds."""
-    return {"Server-Timing": f"queue;dur={durations.queue_s * 1e3:.3f}, invoke;dur={durations.invoke_s * 1e3:.3f}"}
+    spent = durations.by_name().items()
+    return {"Server-Timing": ", ".join(f"{name.removesuffix('_s')};dur={spent_s * 1e3:.3f}" for name, spent_s in spent)}

@@ -1,4 +1,4 @@
-"""Routes of the HTTP interface: two inference protocols, metrics, and the agent's own figures."""
+"""Routes of the HTTP interface: two inference protocols, metrics, a page for people, and the agent's own figures."""
 
 import resource
 import time
@@ -14,6 +14,7 @@ from edgeferry.agent.serving.metrics import CONTENT_TYPE, Metrics, QueueFigures
 from edgeferry.agent.serving.oip_response import json_response
 from edgeferry.agent.serving.oip_rest import OipRest, no_route
 from edgeferry.agent.serving.registry import Registry
+from edgeferry.agent.serving.status_page import status_page
 from edgeferry.agent.serving.tfs_rest import TfsRest
 from edgeferry.wire.codec import Message, WireError, decode
 
@@ -44,14 +45,24 @@ class RestInterface:
                 return self._tfs.handle(request)
             case ("v2", *_):
                 return self._oip.handle(request)
-            case ("monitoring", "prometheus", "metrics") if request.method == "GET":
-                return Response(200, [self._metrics.tfs_text()], CONTENT_TYPE)
-            case ("metrics",) if request.method == "GET":
-                return Response(200, [self._metrics.own_text(self._queues(), rss_bytes=_rss_bytes())], CONTENT_TYPE)
-            case ("edgeferry", "stats") if request.method == "GET" and request.trusted:
-                return self._own_stats()
             case ("edgeferry", "pace") if request.method == "POST" and request.trusted:
                 return self._set_pace(bytes(request.body))
+            case _ if request.method == "GET":
+                return self._page(request)
+            case _:
+                raise no_route(request)
+
+    def _page(self, request: Request) -> Response:
+        match request.path:
+            case ():
+                refusals = self._metrics.last_refusals()
+                return status_page(self._registry, refusals, rss_bytes=_rss_bytes(), now_s=time.monotonic())
+            case ("monitoring", "prometheus", "metrics"):
+                return Response(200, [self._metrics.tfs_text()], CONTENT_TYPE)
+            case ("metrics",):
+                return Response(200, [self._metrics.own_text(self._queues(), rss_bytes=_rss_bytes())], CONTENT_TYPE)
+            case ("edgeferry", "stats") if request.trusted:
+                return self._own_stats()
             case _:
                 raise no_route(request)
 

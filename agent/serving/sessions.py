@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeferry.agent.serving.errors import RequestError
-from edgeferry.inference.model import Model
+from edgeferry.inference.model import Model, RunTimes
 from edgeferry.wire.messages import Code, Reason
 
 __all__ = ["ALONE", "MAX_SEQUENCES", "Sessions", "Turn", "turn_of"]
@@ -51,7 +51,11 @@ def turn_of(parameters: Mapping[str, Any]) -> Turn:
 
 
 class Sessions:
-    """All states of one loaded version; its queue's thread alone uses them."""
+    """All states of one loaded version; its queue's thread alone uses them.
+
+    Attributes:
+        last_run: Where the time of the last run went.
+    """
 
     def __init__(self, model: Model, open_another: Callable[[], Model]) -> None:
         """Store the parts.
@@ -63,6 +67,7 @@ class Sessions:
         self._model = model
         self._open_another = open_another
         self._sequences: OrderedDict[str, Model] = OrderedDict()
+        self.last_run = RunTimes()
 
     def run(self, inputs: Mapping[str, NDArray[Any]], turn: Turn) -> dict[str, NDArray[Any]]:
         """Return the outputs, and go on with the state that ``turn`` names.
@@ -77,6 +82,7 @@ class Sessions:
         try:
             return model.run(inputs)
         finally:
+            self.last_run = model.last_run
             if turn.is_last:
                 self._sequences.pop(turn.sequence, None)
 

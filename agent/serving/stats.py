@@ -8,15 +8,39 @@ __all__ = ["Durations", "Stats", "Totals", "percentile"]
 
 WINDOW_S = 60.0
 
+_DRAWN = 60
 _KEPT = 2048  # latencies; the newest ones when a minute brings more
 
 
 @dataclass(frozen=True, slots=True)
 class Durations:
-    """Where one request's time went, in seconds."""
+    """Where one request's time went, in seconds.
 
+    Attributes:
+        parse_s: From the request's bytes to the model's tensors.
+        queue_s: Waiting for the interpreter.
+        input_s: Tensors copied in.
+        invoke_s: In the interpreter.
+        output_s: Tensors copied out, and written as the answer.
+    """
+
+    parse_s: float = 0.0
     queue_s: float = 0.0
+    input_s: float = 0.0
     invoke_s: float = 0.0
+    output_s: float = 0.0
+
+    def __add__(self, other: "Durations") -> "Durations":
+        return Durations(**{name: spent + getattr(other, name) for name, spent in self.by_name().items()})
+
+    @property
+    def run_s(self) -> float:
+        """Return how long the queue's thread was busy with it."""
+        return self.input_s + self.invoke_s + self.output_s
+
+    def by_name(self) -> dict[str, float]:
+        """Return all of them, in the order in which they come."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(slots=True)
@@ -25,8 +49,7 @@ class Totals:
 
     succeeded: int = 0
     failed: int = 0
-    queue_s: float = 0.0
-    invoke_s: float = 0.0
+    spent: Durations = Durations()
     failed_s: float = 0.0
     last_ms: int = 0
 
@@ -49,11 +72,15 @@ class Stats:
         """Count a request that was answered."""
         with self._lock:
             self.totals.succeeded += 1
-            self.totals.queue_s += durations.queue_s
-            self.totals.invoke_s += durations.invoke_s
+            self.totals.spent += durations
             self.totals.last_ms = unix_ms
             self._count(now_s)
             self._keep(now_s, durations)
+
+    def handled(self, *, parse_s: float, output_s: float) -> None:
+        """Add what the protocol took for a request that was counted when it was run."""
+        with self._lock:
+            self.totals.spent += Durations(parse_s=parse_s, output_s=output_s)
 
     def failed(self, waited_s: float, *, now_s: float, unix_ms: int) -> None:
         """Count a request that the model failed, or that came too late or was not answered in time."""
@@ -81,6 +108,12 @@ class Stats:
             figures["queue_p95_ms"] = round(percentile(queues, 95) * 1e3, 3)
         return figures
 
+    def latencies_ms(self, now_s: float) -> list[float]:
+        """Return the last latencies of the last minute, the oldest first; few enough to draw."""
+        with self._lock:
+            ordered = [*range(self._next, len(self._times)), *range(self._next)][-_DRAWN:]
+            return [self._latencies[i] * 1e3 for i in ordered if self._times[i] >= now_s - WINDOW_S]
+
     def _count(self, now_s: float) -> None:
         second = int(now_s)
         place = second % len(self._seconds)
@@ -91,7 +124,7 @@ class Stats:
 
     def _keep(self, now_s: float, durations: Durations) -> None:
         columns = (self._times, self._latencies, self._queues)
-        values = (now_s, durations.queue_s + durations.invoke_s, durations.queue_s)
+        values = (now_s, durations.queue_s + durations.run_s, durations.queue_s)
         full = len(self._times) == _KEPT
         for column, value in zip(columns, values, strict=True):
             if full:

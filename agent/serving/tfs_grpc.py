@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgeferry.agent.serving import protos
 from edgeferry.agent.serving.errors import RequestError
-from edgeferry.agent.serving.invocation import Caller, Deadline
+from edgeferry.agent.serving.invocation import Caller, Deadline, Stopwatch
 from edgeferry.agent.serving.metrics import Metrics
 from edgeferry.agent.serving.protobuf import Fields, Schema, decode_message, encode_message
 from edgeferry.agent.serving.queue import Tensors
@@ -20,7 +20,8 @@ from edgeferry.agent.serving.registry import Registry, ServedVersion
 from edgeferry.agent.serving.signatures import DEFAULT, RAW, Signature, signatures_of
 from edgeferry.agent.serving.stats import Durations
 from edgeferry.agent.serving.tfs_examples import Example, classifications, regressions, tensors_of_examples
-from edgeferry.agent.serving.tfs_model import hold, run, signature, status
+from edgeferry.agent.serving.tfs_model import hold, signature, status
+from edgeferry.agent.serving.tfs_model import run as run_model
 from edgeferry.agent.serving.tfs_paths import ModelSpec
 from edgeferry.agent.serving.tfs_tensors import DT, tensor_from_proto, tensor_to_proto
 from edgeferry.inference.quantization import datatype_of, is_quantized
@@ -34,7 +35,7 @@ _SIGNATURE_DEF_TYPE = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
 _PREDICT_METHOD = "tensorflow/serving/predict"
 
 _Answer = tuple[Fields, Durations]
-_CarryOut = Callable[[ServedVersion, Fields, Deadline], _Answer]
+_CarryOut = Callable[[ServedVersion, Fields, Deadline, Stopwatch], _Answer]
 
 
 class TfsGrpc:
@@ -84,17 +85,17 @@ class TfsGrpc:
         return encode_message(protos.STATUS_RESPONSE, {"model_version_status": states})
 
     def _run(self, method: str, request: Fields, schema: Schema, caller: Caller, *, carry_out: _CarryOut) -> bytes:
-        began_s = time.monotonic()
+        began_s, watch = time.monotonic(), Stopwatch()
         with hold(self._registry, _model_spec(request), routing_key=caller.routing_key) as served:
             try:
-                fields, durations = carry_out(served, request, caller.deadline)
+                fields, run = carry_out(served, request, caller.deadline, watch)
             except RequestError as err:
-                self._metrics.refused(served.name, err.code)
+                self._metrics.refused(served.name, err)
                 raise
             fields["model_spec"] = _resolved(served, request["model_spec"].get("signature_name") or DEFAULT)
             answer = encode_message(schema, fields)
-            latency_s = time.monotonic() - began_s
-            self._metrics.answered(served.name, method, "GRPC", latency_s=latency_s, invoke_s=durations.invoke_s)
+            spent, latency_s = watch.written(served, run), time.monotonic() - began_s
+            self._metrics.answered(served.name, method, "GRPC", latency_s=latency_s, spent=spent)
         return answer
 
 
@@ -114,14 +115,14 @@ def _chosen(served: ServedVersion, request: Fields) -> Signature:
     return signature(served, request["model_spec"].get("signature_name", ""))
 
 
-def _predict(served: ServedVersion, request: Fields, deadline: Deadline) -> _Answer:
+def _predict(served: ServedVersion, request: Fields, deadline: Deadline, watch: Stopwatch) -> _Answer:
     chosen = _chosen(served, request)
     protos_by_name = request.get("inputs", {})
     _check_names(chosen.inputs, protos_by_name)
     tensors = {name: tensor_from_proto(name, proto) for name, proto in protos_by_name.items()}
     chosen = _signature_for(chosen, tensors)
     tensors = {spec.name: _as_wanted(tensors[spec.name], spec) for spec in chosen.inputs}
-    outputs, durations = run(served, chosen, tensors, deadline)
+    outputs, durations = run_model(served, chosen, tensors, deadline, watch)
     wanted = _filtered(request.get("output_filter", []), outputs)
     return {"outputs": {name: tensor_to_proto(outputs[name]) for name in wanted}}, durations
 
@@ -167,25 +168,25 @@ def _filtered(wanted: Sequence[str], outputs: Tensors) -> Sequence[str]:
     return wanted or list(outputs)
 
 
-def _classify(served: ServedVersion, request: Fields, deadline: Deadline) -> _Answer:
+def _classify(served: ServedVersion, request: Fields, deadline: Deadline, watch: Stopwatch) -> _Answer:
     examples = _examples(request.get("input", {}))
-    outputs, durations = _run_examples(served, request, examples, deadline)
+    outputs, durations = _run_examples(served, request, examples, deadline, watch)
     found = classifications(outputs, len(examples), served.class_labels)
     rows = [{"classes": [{"label": each.label, "score": each.score} for each in row]} for row in found]
     return {"result": {"classifications": rows}}, durations
 
 
-def _regress(served: ServedVersion, request: Fields, deadline: Deadline) -> _Answer:
+def _regress(served: ServedVersion, request: Fields, deadline: Deadline, watch: Stopwatch) -> _Answer:
     examples = _examples(request.get("input", {}))
-    outputs, durations = _run_examples(served, request, examples, deadline)
+    outputs, durations = _run_examples(served, request, examples, deadline, watch)
     return {"result": {"regressions": [{"value": v} for v in regressions(outputs, len(examples))]}}, durations
 
 
 def _run_examples(
-    served: ServedVersion, request: Fields, examples: Sequence[Example], deadline: Deadline
+    served: ServedVersion, request: Fields, examples: Sequence[Example], deadline: Deadline, watch: Stopwatch
 ) -> tuple[Tensors, Durations]:
     chosen = _chosen(served, request)
-    return run(served, chosen, tensors_of_examples(examples, chosen.inputs), deadline)
+    return run_model(served, chosen, tensors_of_examples(examples, chosen.inputs), deadline, watch)
 
 
 def _examples(message: Fields) -> list[Example]:

@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeferry.agent.serving.errors import RequestError, UnknownVersionError
-from edgeferry.agent.serving.invocation import Deadline, run_rows
+from edgeferry.agent.serving.invocation import Deadline, Stopwatch, run_rows
 from edgeferry.agent.serving.registry import Registry, ServedVersion
 from edgeferry.agent.serving.signatures import Signature, choose_signature
 from edgeferry.agent.serving.stats import Durations
@@ -49,14 +49,17 @@ def signature(served: ServedVersion, name: str) -> Signature:
 
 
 def run(
-    served: ServedVersion, chosen: Signature, tensors: Mapping[str, NDArray[Any]], deadline: Deadline
+    served: ServedVersion, chosen: Signature, tensors: Mapping[str, NDArray[Any]], deadline: Deadline, watch: Stopwatch
 ) -> tuple[dict[str, NDArray[Any]], Durations]:
-    """Return the outputs for ``tensors``, both as the signature has them.
+    """Return the outputs for ``tensors``, both as the signature has them, and tell ``watch`` when they come and go.
 
     Raises:
         RequestError: As ``run_rows`` does.
     """
-    outputs, durations = run_rows(served, chosen.to_model(tensors), deadline)
+    inputs = chosen.to_model(tensors)
+    watch.parsed()
+    outputs, durations = run_rows(served, inputs, deadline)
+    watch.answered()
     return chosen.to_client(outputs), durations
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from edgeferry.agent.serving.errors import RequestError
 from edgeferry.agent.serving.http_message import Request, Response
+from edgeferry.agent.serving.invocation import Stopwatch
 from edgeferry.agent.serving.metrics import Metrics
 from edgeferry.agent.serving.oip_response import json_response
 from edgeferry.agent.serving.registry import Registry, ServedVersion
@@ -20,7 +21,8 @@ from edgeferry.agent.serving.tfs_examples import (
     tensors_of_examples,
 )
 from edgeferry.agent.serving.tfs_json import parse_object
-from edgeferry.agent.serving.tfs_model import hold, run, signature, status
+from edgeferry.agent.serving.tfs_model import hold, signature, status
+from edgeferry.agent.serving.tfs_model import run as run_model
 from edgeferry.agent.serving.tfs_paths import ModelSpec, TfsMethod, parse_path
 from edgeferry.agent.serving.tfs_predict import decode_predict, encode_predict, signature_name
 from edgeferry.wire.desired import TensorSpec
@@ -61,27 +63,29 @@ class TfsRest:
                 return self._run(request, route.method, route.spec)
 
     def _run(self, request: Request, method: TfsMethod, spec: ModelSpec) -> Response:
-        began_s = time.monotonic()
+        began_s, watch = time.monotonic(), Stopwatch()
         with hold(self._registry, spec, routing_key=request.headers.get(ROUTING_KEY, "")) as served:
             try:
-                body, durations = self._carry_out(request, method, served)
+                body, run = self._carry_out(request, method, served, watch)
             except RequestError as err:
-                self._metrics.refused(served.name, err.code)
+                self._metrics.refused(served.name, err)
                 raise
-            latency_s = time.monotonic() - began_s
-            self._metrics.answered(served.name, method, "REST", latency_s=latency_s, invoke_s=durations.invoke_s)
-        return Response(200, [body], headers=server_timing(durations))
+            spent, latency_s = watch.written(served, run), time.monotonic() - began_s
+            self._metrics.answered(served.name, method, "REST", latency_s=latency_s, spent=spent)
+        return Response(200, [body], headers=server_timing(spent))
 
-    def _carry_out(self, request: Request, method: TfsMethod, served: ServedVersion) -> tuple[bytes, Durations]:
+    def _carry_out(
+        self, request: Request, method: TfsMethod, served: ServedVersion, watch: Stopwatch
+    ) -> tuple[bytes, Durations]:
         deadline = deadline_of(request.headers, self._request_timeout_s)
         if method is TfsMethod.PREDICT:
             call = decode_predict(request.body, lambda name: signature(served, name))
-            outputs, durations = run(served, call.signature, call.tensors, deadline)
+            outputs, durations = run_model(served, call.signature, call.tensors, deadline, watch)
             return encode_predict(outputs, by_row=call.by_row), durations
         document = parse_object(request.body)
         chosen = signature(served, signature_name(document))
         examples = examples_from_json(document)
-        outputs, durations = run(served, chosen, tensors_of_examples(examples, chosen.inputs), deadline)
+        outputs, durations = run_model(served, chosen, tensors_of_examples(examples, chosen.inputs), deadline, watch)
         if method is TfsMethod.CLASSIFY:
             return encode_classifications(classifications(outputs, len(examples), served.class_labels)), durations
         return encode_regressions(regressions(outputs, len(examples))), durations

@@ -3,8 +3,9 @@ from collections.abc import Iterator
 
 from tests.serving.conftest import Server
 
+from edgeferry.agent.serving.errors import RequestError
 from edgeferry.agent.serving.metrics import Metrics, QueueFigures
-from edgeferry.wire.messages import Code
+from edgeferry.agent.serving.stats import Durations
 
 
 def samples(text: bytes) -> dict[str, float]:
@@ -21,8 +22,8 @@ def samples(text: bytes) -> dict[str, float]:
 
 def test_requests_are_counted_by_their_status_in_tensorflow_servings_names() -> None:
     metrics = Metrics()
-    metrics.answered("cats", "predict", "REST", latency_s=0.002, invoke_s=0.001)
-    metrics.refused("cats", Code.INVALID_ARGUMENT)
+    metrics.answered("cats", "predict", "REST", latency_s=0.002, spent=Durations(invoke_s=0.001))
+    metrics.refused("cats", RequestError.bad("no"))
 
     found = samples(metrics.tfs_text())
 
@@ -35,7 +36,7 @@ def test_requests_are_counted_by_their_status_in_tensorflow_servings_names() -> 
 def test_a_histogram_counts_up_to_each_bound() -> None:
     metrics = Metrics()
     for latency_s in (5e-6, 15e-6, 1e9):
-        metrics.answered("cats", "infer", "GRPC", latency_s=latency_s, invoke_s=0.0)
+        metrics.answered("cats", "infer", "GRPC", latency_s=latency_s, spent=Durations())
 
     found = samples(metrics.tfs_text())
 
@@ -49,7 +50,7 @@ def test_a_histogram_counts_up_to_each_bound() -> None:
 
 def test_our_own_names_tell_queues_and_memory_in_base_units() -> None:
     metrics = Metrics()
-    metrics.answered('a"b\\c\n', "infer", "REST", latency_s=0.5, invoke_s=0.25)
+    metrics.answered('a"b\\c\n', "infer", "REST", latency_s=0.5, spent=Durations(invoke_s=0.25))
 
     found = samples(metrics.own_text([QueueFigures("cats", 7, 3, 10, 2)], rss_bytes=4096))
 
@@ -58,6 +59,28 @@ def test_our_own_names_tell_queues_and_memory_in_base_units() -> None:
     assert found['edgeferry_run_failures_total{model="cats",version="7"}'] == 2
     assert found["process_resident_memory_bytes"] == 4096
     assert found['edgeferry_request_seconds_sum{model="a\\"b\\\\c\\n",method="infer",entry="REST"}'] == 0.5
+
+
+def test_each_stage_of_a_request_has_its_histogram() -> None:
+    metrics = Metrics()
+    spent = Durations(parse_s=0.5, queue_s=0.25, input_s=0.125, invoke_s=2.0, output_s=1.0)
+    metrics.answered("cats", "infer", "REST", latency_s=4.0, spent=spent)
+
+    found = samples(metrics.own_text([], rss_bytes=1))
+
+    sums = {
+        stage: found[f'edgeferry_stage_seconds_sum{{model="cats",stage="{stage}"}}']
+        for stage in ("parse", "queue", "input", "invoke", "output")
+    }
+    assert sums == {"parse": 0.5, "queue": 0.25, "input": 0.125, "invoke": 2.0, "output": 1.0}
+
+
+def test_the_last_refusals_are_remembered_and_no_more() -> None:
+    metrics = Metrics()
+    for number in range(30):
+        metrics.refused("cats", RequestError.bad(f"number {number}"))
+
+    assert [refusal.detail for refusal in metrics.last_refusals()] == [f"number {n}" for n in range(29, 9, -1)]
 
 
 def test_both_texts_are_served_and_count_what_was_asked(server: Server) -> None:

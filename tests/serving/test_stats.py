@@ -25,7 +25,7 @@ def test_figures_cover_queue_and_run() -> None:
 
 def test_what_is_older_than_a_minute_counts_in_the_totals_only() -> None:
     stats = Stats(0.0)
-    stats.succeeded(Durations(0.001, 0.001), now_s=10.0, unix_ms=0)
+    stats.succeeded(Durations(queue_s=0.001, invoke_s=0.001), now_s=10.0, unix_ms=0)
 
     assert stats.figures(80.0) == {"total": 1, "errors_total": 0, "rps": 0.0}
 
@@ -41,7 +41,7 @@ def test_a_second_is_counted_anew_a_minute_later() -> None:
 def test_memory_is_bounded_and_the_newest_latencies_count() -> None:
     stats = Stats(0.0)
     for number in range(5000):
-        stats.succeeded(Durations(0.0, 1.0 if number < 2951 else 0.002), now_s=1.0, unix_ms=0)
+        stats.succeeded(Durations(invoke_s=1.0 if number < 2951 else 0.002), now_s=1.0, unix_ms=0)
 
     figures = stats.figures(2.0)
 
@@ -52,3 +52,32 @@ def test_memory_is_bounded_and_the_newest_latencies_count() -> None:
 def test_percentiles_are_nearest_ranks() -> None:
     assert percentile([1.0], 99) == 1.0
     assert percentile([1.0, 2.0, 3.0, 4.0], 50) == 2.0
+
+
+def test_where_the_time_of_all_requests_went_adds_up() -> None:
+    stats = Stats(0.0)
+    stats.succeeded(Durations(queue_s=1.0, input_s=2.0, invoke_s=3.0, output_s=4.0), now_s=1.0, unix_ms=0)
+    stats.succeeded(Durations(queue_s=1.0, invoke_s=1.0), now_s=1.0, unix_ms=0)
+
+    stats.handled(parse_s=5.0, output_s=6.0)
+
+    assert stats.totals.spent == Durations(parse_s=5.0, queue_s=2.0, input_s=2.0, invoke_s=4.0, output_s=10.0)
+
+
+def test_the_last_latencies_come_in_their_order_and_no_older_than_a_minute() -> None:
+    stats = Stats(0.0)
+    for number in range(100):
+        stats.succeeded(Durations(invoke_s=number / 1e3), now_s=float(number), unix_ms=0)
+
+    drawn = stats.latencies_ms(99.0)
+
+    assert [round(latency_ms) for latency_ms in drawn] == list(range(40, 100))
+    assert stats.latencies_ms(1000.0) == []
+
+
+def test_they_stay_in_order_when_the_oldest_have_made_room() -> None:
+    stats = Stats(0.0)
+    for number in range(3000):
+        stats.succeeded(Durations(invoke_s=number / 1e3), now_s=1.0, unix_ms=0)
+
+    assert [round(latency_ms) for latency_ms in stats.latencies_ms(1.0)] == list(range(2940, 3000))
