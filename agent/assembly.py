@@ -54,7 +54,7 @@ logger = logging.getLogger(__name__)
 SERVING_TIMEOUT_S = 60.0  # to load a model
 STATS_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 5.0
-CAPABILITIES = ("blocks/1", "infer/oip-v2", "get/events_after", "logs.tail", "bench", "labels")
+CAPABILITIES = ("blocks/1", "infer/oip-v2", "get/events_after", "logs.tail", "bench", "labels", "infer/groups")
 
 
 def run_agent(config: AgentConfig) -> None:
@@ -213,6 +213,7 @@ class _Agent:
             answerer=Answerer(self._connection, self._topics, self._config.id, subjects, self._config.max_packet_bytes),
             notifier=Notifier.from_environment(),
             info=self._info,
+            join=self._join,
             sample=self._sample,
             is_healthy=self._is_healthy,
         )
@@ -245,10 +246,13 @@ class _Agent:
             ca_file=config.ca_file,
             will_topic=topics.device(config.id, TopicKind.AVAILABILITY),
             subscriptions=tuple((topic, quality.get(topic, 1)) for topic in topics.device_subscriptions(config.id)),
-            inference_prefixes=(topics.infer(config.id, ""),),
+            inference_prefixes=(topics.infer(config.id, ""), f"{topics.root}/g/"),
         )
 
     # What the parts ask of each other
+
+    def _join(self, groups: tuple[str, ...]) -> None:
+        self._connection.share(tuple(self._topics.group_subscription(group) for group in groups))
 
     def _report(self) -> State:
         return self._runner.report()

@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from edgeferry.agent.answering import fitting, is_reply_topic
@@ -189,6 +189,14 @@ class Bridge:
             self._answer_problem(address, refusal.code, refusal.reason, refusal.error)
 
     def _address_of(self, message: Received, body: bytes | memoryview, header_bytes: int | None) -> _Address:
+        address = self._given_address(message, body, header_bytes)
+        if not message.topic.startswith(f"{self._topics.root}/g/"):
+            return address
+        # Who asks a group does not know which device will answer; the client alone counts in its topic.
+        client = self._topics.parse(address.topic).name
+        return replace(address, topic=self._topics.response(self._device, client))
+
+    def _given_address(self, message: Received, body: bytes | memoryview, header_bytes: int | None) -> _Address:
         if message.reply_to:
             return _Address(message.reply_to, message.correlation, "", message.deadline_ms)
         json = bytes(body[:header_bytes] if header_bytes else body)

@@ -89,6 +89,9 @@ class Connection:
         self._accepted = False
         self._outstanding = 0
         self._lock = threading.Lock()
+        self._shared: tuple[str, ...] = ()
+        self._can_share = False
+        self._asked: dict[int, tuple[str, ...]] = {}  # filters by the number of the request for them
 
     def start(self) -> None:
         """Begin to connect."""
@@ -144,6 +147,20 @@ class Connection:
             return None
         return info.mid
 
+    def share(self, filters: tuple[str, ...]) -> None:
+        """Hear ``filters``, too, and nothing else that was shared before; from any thread.
+
+        A broker that shares gives each message to one of those who hear it. One that does not, or that speaks
+        MQTT 3.1.1, is asked for none.
+        """
+        added, gone = set(filters) - set(self._shared), set(self._shared) - set(filters)
+        self._shared = filters
+        client = self._client
+        if client and self._accepted and self._can_share:
+            if gone:
+                client.unsubscribe(sorted(gone))
+            self._subscribe(client, [(each, 1) for each in sorted(added)])
+
     # The connecting thread
 
     def _run(self) -> None:
@@ -193,11 +210,21 @@ class Connection:
 
     # From the network thread
 
-    def _accept(self, event: Connected, client: mqtt.Client) -> None:
-        if self._settings.subscriptions:
-            client.subscribe(list(self._settings.subscriptions))
+    def _accept(self, event: Connected, client: mqtt.Client, *, can_share: bool) -> None:
+        self._can_share = can_share
+        self._subscribe(client, list(self._settings.subscriptions))
+        if can_share:
+            self._subscribe(client, [(each, 1) for each in self._shared])
+        elif self._shared:
+            logger.warning("%s shares no subscriptions, so requests to a group do not reach this device", event.url)
         self._accepted = True
         self._emit(event)
+
+    def _subscribe(self, client: mqtt.Client, filters: list[tuple[str, int]]) -> None:
+        if filters:
+            _, number = client.subscribe(filters)
+            if number is not None:
+                self._asked[number] = tuple(each for each, _ in filters)
 
     def _end(self) -> None:
         self._accepted = False
@@ -210,9 +237,9 @@ class Connection:
         else:
             self._emit(Acknowledged(message_id))
 
-    def _subscribed(self, codes: list[ReasonCode]) -> None:
-        asked = zip(self._settings.subscriptions, codes, strict=False)
-        refused = ", ".join(f"{pattern} ({code})" for (pattern, _), code in asked if code.is_failure)
+    def _subscribed(self, number: int, codes: list[ReasonCode]) -> None:
+        asked = zip(self._asked.pop(number, ("its groups",)), codes, strict=False)
+        refused = ", ".join(f"{pattern} ({code})" for pattern, code in asked if code.is_failure)
         if refused:
             logger.error(
                 "the broker refused to let us hear %s; are its access rules those of docs/protocol.md?", refused
@@ -311,7 +338,9 @@ class _Attempt:
         else:
             self.accepted = True
             limit = int(getattr(properties, "MaximumPacketSize", 0) or 0)
-            self._owner._accept(Connected(str(self._url), int(self._protocol), limit), client)  # noqa: SLF001
+            shares = self._protocol == mqtt.MQTTv5 and getattr(properties, "SharedSubscriptionAvailable", 1) != 0
+            event = Connected(str(self._url), int(self._protocol), limit)
+            self._owner._accept(event, client, can_share=shares)  # noqa: SLF001
         self.answered.set()
 
     def _on_disconnect(
@@ -351,9 +380,9 @@ class _Attempt:
         self._owner._published(mid, code)  # noqa: SLF001
 
     def _on_subscribe(
-        self, _client: mqtt.Client, _userdata: object, _mid: int, codes: list[ReasonCode], _properties: object
+        self, _client: mqtt.Client, _userdata: object, mid: int, codes: list[ReasonCode], _properties: object
     ) -> None:
-        self._owner._subscribed(codes)  # noqa: SLF001
+        self._owner._subscribed(mid, codes)  # noqa: SLF001
 
 
 def _user_property(properties: Properties | None, name: str) -> str:

@@ -88,6 +88,7 @@ class Parts:
     Attributes:
         local: What parts that work in this thread have to tell; handled before the inbox.
         info: Makes what the device says of itself.
+        join: Takes the groups whose requests this device shares.
         sample: Has telemetry read in a worker, unless that is still at it.
         is_healthy: Tells whether every thread lives; only then is the watchdog fed.
     """
@@ -105,6 +106,7 @@ class Parts:
     answerer: Answerer
     notifier: Notifier
     info: Callable[[], Info]
+    join: Callable[[tuple[str, ...]], None]
     sample: Callable[[], None]
     is_healthy: Callable[[], bool]
 
@@ -271,7 +273,9 @@ class Runner:
         before = follower.groups, follower.standing.root_version
         follower.looked(looked, now_ms(), now_s)
         if (follower.groups, follower.standing.root_version) != before:
-            self._parts.voice.say_info(self._parts.info())
+            info = self._parts.info()
+            self._parts.voice.say_info(info)
+            self._parts.join(info.groups)
 
     def _batch_done(self, owner: str) -> None:
         if owner == BATCH_OWNER:
@@ -288,7 +292,9 @@ class Runner:
 
     def _on_connected(self, event: Connected, now_s: float) -> None:
         logger.info("connected to %s with MQTT %s", event.url, "5" if event.protocol == 5 else "3.1.1")
-        self._parts.voice.connected(self._parts.info(), self.report(), supports_expiry=event.protocol == 5)
+        info = self._parts.info()
+        self._parts.join(info.groups)
+        self._parts.voice.connected(info, self.report(), supports_expiry=event.protocol == 5)
         self._parts.fetcher.set_connected(connected=True, now_s=now_s)
         self._sample_s = now_s
 

@@ -32,7 +32,7 @@ class Client:
 
     Args:
         url: ``http://HOST:PORT`` and ``https://`` for REST, ``grpc://`` and ``grpcs://`` for gRPC, ``mqtt://HOST/DEVICE``
-            and ``mqtts://`` for a device behind a broker.
+            and ``mqtts://`` for a device behind a broker; ``mqtt://HOST/group:NAME`` for whichever of a group takes it.
         token: What the device wants to be shown beyond its own machine (REST, gRPC).
         ca_file: PEM file of the certificate that the server's is checked with; the system's where it is None.
         user: At the broker, which is also the client id (MQTT).

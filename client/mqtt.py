@@ -41,8 +41,12 @@ class MqttTransport:
         self._password = password
         self._ca_file = ca_file
         self._topics = Topics(topic_root)
-        self._device = check_id(url.path.strip("/"), what="device")
-        self._reply_to = self._topics.response(self._device, user)
+        addressee = url.path.strip("/")
+        self._group = check_id(addressee.removeprefix("group:"), what="group") if addressee.startswith("group:") else ""
+        self._device = "" if self._group else check_id(addressee, what="device")
+        # Of a group any device may answer; in the request the device of the topic is but a place.
+        self._reply_to = self._topics.response(self._device or self._group, user)
+        self._answers = self._topics.response(self._device or "+", user)
         self._lock = threading.Lock()
         self._client: mqtt.Client | None = None
         self._waiting: dict[str, Future[bytes]] = {}
@@ -60,7 +64,8 @@ class MqttTransport:
             self._send(client, request_id, call, deadline_s - time.monotonic())
             return _answer_from(future.result(max(0.0, deadline_s - time.monotonic())))
         except FutureTimeoutError as err:
-            detail = f"{self._device} gave no answer within {call.timeout_s:g} s; is it online, and the user allowed?"
+            asked = self._device or self._group
+            detail = f"{asked} gave no answer within {call.timeout_s:g} s; is it online, and the user allowed?"
             raise InferenceError(Code.DEADLINE_EXCEEDED, detail) from err
         finally:
             self._waiting.pop(request_id, None)
@@ -80,11 +85,20 @@ class MqttTransport:
         key = {"routing_key": call.routing_key} if call.routing_key else {}
         parameters: dict[str, Any] = key if speaks_5 else {**address, **key}
         payload = pack_mqtt(*encode_request(call.tensors, request_id=request_id, parameters=parameters))
-        topic = self._topics.infer(self._device, call.model, call.version)
         properties = self._properties(request_id, left_s) if speaks_5 else None
-        info = client.publish(topic, payload, qos=0, properties=properties)
+        if self._group:
+            info = client.publish(self._group_topic(call), payload, qos=1, properties=properties)
+        else:
+            topic = self._topics.infer(self._device, call.model, call.version)
+            info = client.publish(topic, payload, qos=0, properties=properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise InferenceError(Code.UNAVAILABLE, f"the broker took no request: {mqtt.error_string(info.rc)}")
+
+    def _group_topic(self, call: Call) -> str:
+        if call.version:
+            detail = f"version {call.version!r} cannot be asked of a group; ask one of its devices"
+            raise InferenceError(Code.INVALID_ARGUMENT, detail)
+        return self._topics.infer_group(self._group, call.model)
 
     def _properties(self, request_id: str, left_s: float) -> Properties:
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves it untyped
@@ -136,7 +150,7 @@ class MqttTransport:
         if reason.is_failure:
             self._subscribed.set()
         else:
-            client.subscribe(self._reply_to, 1)
+            client.subscribe(self._answers, 1)
 
     def _on_message(self, _client: Any, _data: Any, message: mqtt.MQTTMessage) -> None:
         correlation = getattr(message.properties, "CorrelationData", b"") if message.properties else b""

@@ -170,6 +170,10 @@ class Topics:
             f"{below}/blk",
         )
 
+    def group_subscription(self, group: str) -> str:
+        """Return the filter by which devices share their group's inference: the broker gives each request to one."""
+        return f"$share/{group}/{self.root}/g/{group}/infer/+"
+
     def parse(self, topic: str) -> Topic:
         """Return what ``topic`` says.
 

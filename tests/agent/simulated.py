@@ -407,6 +407,7 @@ class SimulatedAgent:
             emit=self.local.append,
         )
         self.samples = 0
+        self.joined: list[tuple[str, ...]] = []
         self.runner = Runner(Settings(DEVICE, "cafe", 30, 10), self._parts(), self.store.load_state())
 
     def run(self, *happenings: Callable[[], object]) -> None:
@@ -475,6 +476,7 @@ class SimulatedAgent:
             answerer=Answerer(self.post, TOPICS, DEVICE, subjects, 128 * 1024),
             notifier=self.notifier,
             info=lambda: INFO,
+            join=self.joined.append,
             sample=self._sample,
             is_healthy=lambda: self.is_healthy,
         )

@@ -146,6 +146,14 @@ class TestPassing:
 
         assert client.serving.calls[0].version == "canary"
 
+    def test_asked_as_one_of_a_group_it_answers_on_a_topic_of_its_own(self, client: Client) -> None:
+        asked = TOPICS.response("kitchens", "app")
+
+        answer = client.ask(topic=TOPICS.infer_group("kitchens", MODEL), reply_to=asked)
+
+        assert answer.topic == TOPICS.response(DEVICE, "app")
+        assert client.serving.calls[0].model == MODEL
+
     def test_whose_request_it_is_is_passed_on(self, client: Client) -> None:
         client.ask(routing_key="user-7")
 

@@ -379,6 +379,12 @@ class TestTheWatch:
 
 
 class TestConnecting:
+    def test_the_requests_of_its_groups_are_shared_from_each_connection_on(self, agent: SimulatedAgent) -> None:
+        agent.run(agent.connect)
+
+        assert agent.joined[-1] == INFO.groups
+        assert len(agent.joined) >= 2
+
     def test_everything_is_said_again_on_a_new_connection(self, agent: SimulatedAgent) -> None:
         def reconnect() -> None:
             agent.inbox.put(Disconnected("the broker has ended"))

@@ -1,8 +1,8 @@
 """A device that is asked over every protocol: a serving process in this process, and its bridge to a real broker."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -36,30 +36,37 @@ class Behind:
         return f"{self.broker.url}/{DEVICE}"
 
 
-@pytest.fixture
-def behind(serve: Callable[..., Server], broker: TestBroker, tmp_path: Path) -> Iterator[Behind]:
-    server = serve()
-    password = broker.add_device(DEVICE)
-    app = broker.add_device("app")
+def connect(stack: ExitStack, server: Server, broker: TestBroker, device: str, groups: tuple[str, ...] = ()) -> None:
+    """Connect ``device``, whose models ``server`` has, as its agent does."""
     settings = ConnectionSettings(
-        client_id=DEVICE,
+        client_id=device,
         brokers=(BrokerUrl(broker.host, broker.port, tls=False),),
-        password=password,
+        password=broker.passwords[device],
         ca_file=None,
-        will_topic=TOPICS.device(DEVICE, TopicKind.AVAILABILITY),
-        subscriptions=((f"{TOPICS.root}/d/{DEVICE}/infer/#", 0),),
-        inference_prefixes=(TOPICS.infer(DEVICE, ""),),
+        will_topic=TOPICS.device(device, TopicKind.AVAILABILITY),
+        subscriptions=((f"{TOPICS.root}/d/{device}/infer/#", 0),),
+        inference_prefixes=(TOPICS.infer(device, ""), f"{TOPICS.root}/g/"),
     )
-    client = ServingClient(server.socket_path, 10.0)
 
     def offer(message: Received) -> None:
         bridge.offer(message)
 
     connection = Connection(settings, lambda _: None, offer)
-    bridge = Bridge(client, connection, TOPICS, DEVICE, now_ms=now_ms, max_packet_bytes=1 << 20)
+    client = ServingClient(server.socket_path, 10.0)
+    bridge = Bridge(client, connection, TOPICS, device, now_ms=now_ms, max_packet_bytes=1 << 20)
     bridge.start()
+    stack.callback(bridge.stop, 5.0)
     connection.start()
+    stack.callback(connection.stop, (TOPICS.device(device, TopicKind.AVAILABILITY), b"offline"))
     wait_until(lambda: connection.is_connected, "the device to connect")
-    yield Behind(server, broker, app)
-    connection.stop((TOPICS.device(DEVICE, TopicKind.AVAILABILITY), b"offline"))
-    bridge.stop(5.0)
+    connection.share(tuple(TOPICS.group_subscription(group) for group in groups))
+
+
+@pytest.fixture
+def behind(serve: Callable[..., Server], broker: TestBroker) -> Iterator[Behind]:
+    server = serve()
+    broker.add_device(DEVICE)
+    app = broker.add_device("app")
+    with ExitStack() as stack:
+        connect(stack, server, broker, DEVICE)
+        yield Behind(server, broker, app)

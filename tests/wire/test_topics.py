@@ -203,3 +203,7 @@ def test_a_root_is_one_or_more_names(value: str) -> None:
 def test_other_roots_are_refused(value: str) -> None:
     with pytest.raises(WireError, match=r"^topic root .* is not usable"):
         check_root(value)
+
+
+def test_the_devices_of_a_group_share_one_filter() -> None:
+    assert Topics().group_subscription("kitchens") == "$share/kitchens/edgeferry/v1/g/kitchens/infer/+"
