@@ -23,9 +23,10 @@ from edgeferry.wire.messages import Reason, Response
 from edgeferry.wire.tensors import TensorBytes, decode_response, encode_request, pack_mqtt, unpack_mqtt
 from edgeferry.wire.topics import Topics
 
-__all__ = ["Answer", "InferenceReport", "InferenceRun", "answer_from", "requests_from"]
+__all__ = ["GROUP", "Answer", "InferenceReport", "InferenceRun", "answer_from", "requests_from"]
 
 MAX_HEADER_BYTES = 64 * 1024
+GROUP = "group:"
 _BUSY_PAUSE_S = 0.1  # a device's queue is that much shorter then
 _DTYPES: Mapping[str, np.dtype[np.generic]] = {
     "BOOL": np.dtype("?"),
@@ -184,7 +185,7 @@ class InferenceRun:
     Args:
         operator: Connected.
         topics: The fleet's topics.
-        device: Who is asked.
+        device: Who is asked; ``group:NAME`` for whichever device of a group the broker gives each request to.
         model: Its model.
         timeout_s: How long an answer may take.
         concurrency: How many requests may be on their way.
@@ -194,8 +195,11 @@ class InferenceRun:
         self, operator: Operator, topics: Topics, device: str, model: str, *, timeout_s: float, concurrency: int
     ) -> None:
         self._operator = operator
-        self._topic = topics.infer(device, model)
-        self._reply_to = topics.response(device, operator.client_id)
+        group = device.removeprefix(GROUP) if device.startswith(GROUP) else ""
+        self._topic = topics.infer_group(group, model) if group else topics.infer(device, model)
+        self._qos = 1 if group else 0
+        self._reply_to = topics.response(group or device, operator.client_id)  # of a group, each device puts itself in
+        self._answers = topics.response("+" if group else device, operator.client_id)
         self._timeout_s = timeout_s
         self._concurrency = concurrency
         self._run_id = secrets.token_hex(4)
@@ -210,7 +214,7 @@ class InferenceRun:
             tensors: One per request.
             on_progress: Called with the number of requests that are done.
         """
-        self._operator.subscribe(self._reply_to)
+        self._operator.subscribe(self._answers)
         report = InferenceReport(len(tensors))
         waiting = deque(enumerate(tensors))
         began = time.monotonic()
@@ -243,6 +247,7 @@ class InferenceRun:
         self._operator.publish(
             self._topic,
             payload,
+            qos=self._qos,
             response_topic=self._reply_to,
             correlation=request_id.encode(),
             expiry_s=math.ceil(left_s),
@@ -256,7 +261,7 @@ class InferenceRun:
         """Wait for the next answer, or until a request is overdue or to be sent again."""
         until = min(min(question.deadline, question.again_at) for question in self._questions.values())
         message = self._operator.receive(until - time.monotonic())
-        if isinstance(message, Received) and message.topic == self._reply_to:
+        if isinstance(message, Received) and message.topic.endswith(f"/res/{self._operator.client_id}"):
             self._take(message, report)
         now = time.monotonic()
         for number in [number for number, question in self._questions.items() if question.deadline <= now]:

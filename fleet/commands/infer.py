@@ -1,7 +1,7 @@
 """`edgeferry infer`: samples through a model on a device."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from edgeferry.fleet.errors import UsageError
-from edgeferry.fleet.infer import InferenceReport, InferenceRun, refuse_what_is_too_large, requests_from
+from edgeferry.fleet.infer import GROUP, InferenceReport, InferenceRun, refuse_what_is_too_large, requests_from
 from edgeferry.fleet.monitor.view import DeviceView, Liveness
 from edgeferry.fleet.options import FiniteRange
 from edgeferry.fleet.outputs import check_can_write, check_holds, write_outputs
 from edgeferry.fleet.rendering import hint, print_json
 from edgeferry.fleet.repository import Repository
 from edgeferry.fleet.session import Session, fleet_command, now_s
+from edgeferry.fleet.watch import FleetWatch
 from edgeferry.wire.desired import STABLE, ArtifactManifest
 from edgeferry.wire.tensors import TensorBytes
 
@@ -64,16 +65,20 @@ def infer(
 ) -> None:
     """Run the samples in X.npy through MODEL on DEVICE, over MQTT, and say how long it took.
 
+    DEVICE may be group:NAME: each sample then goes to whichever device of the group the broker gives it to.
+
     Example: edgeferry infer pi-kitchen digits --input x.npy --output y.npy --concurrency 8
     """
     repository = session.repository()
-    repository.inventory.device(device)
+    is_group, inventory = device.startswith(GROUP), repository.inventory
+    addressed = inventory.select(device) if is_group else [inventory.device(device)]
     if output_file:
         check_can_write(output_file)
     x = _read_array(input_file)
     with session.watch() as watch:
-        view = watch.collect(device).get(device)
-        manifest = _manifest(repository, view, model)
+        _refuse_a_group_without_mqtt_5(device, watch)
+        fleet = watch.collect(*([] if is_group else [device]))
+        view, manifest = _answering(repository, [fleet.get(one.id) for one in addressed], model)
         if output_file:
             check_holds(output_file, [spec.name for spec in manifest.outputs])
         tensors = _requests(x, manifest, input_file)
@@ -113,6 +118,26 @@ def _requests(x: np.ndarray, manifest: ArtifactManifest, path: Path) -> list[Ten
         return requests_from(x, manifest.inputs[0])
     except UsageError as err:
         raise UsageError(f"{path}: {err}") from err
+
+
+def _refuse_a_group_without_mqtt_5(device: str, watch: FleetWatch) -> None:
+    if device.startswith(GROUP) and not watch.operator.speaks_mqtt5:
+        raise UsageError("a group is asked over MQTT 5, which this broker refused; ask one of its devices")
+
+
+def _answering(repository: Repository, views: Sequence[DeviceView], model: str) -> tuple[DeviceView, ArtifactManifest]:
+    """Return the first device that answers for the model, and the manifest of its version.
+
+    Raises:
+        UsageError: None does; the sentence is that of the first.
+    """
+    refusals: list[UsageError] = []
+    for view in views:
+        try:
+            return view, _manifest(repository, view, model)
+        except UsageError as err:
+            refusals.append(err)
+    raise refusals[0] if refusals else UsageError("no device is addressed; see `edgeferry devices`")
 
 
 def _manifest(repository: Repository, view: DeviceView, model: str) -> ArtifactManifest:

@@ -186,6 +186,8 @@ class FakeDevice:
     def _on_connect(self, client: mqtt.Client, *_: Any) -> None:
         for topic_filter in self._topics.device_subscriptions(self.id):
             client.subscribe(topic_filter, 1)
+        for group in Repository.open(self._fleet_dir).inventory.device(self.id).groups:
+            client.subscribe(self._topics.group_subscription(group), 1)
         self._say(
             TopicKind.INFO,
             encode(
@@ -217,7 +219,7 @@ class FakeDevice:
             self._follow(msgspec.json.decode(message.payload)["signed"]["version"])
         elif topic.kind is TopicKind.REQUEST and topic.name == "bench":
             self._bench(message)
-        elif topic.kind is TopicKind.INFER:
+        elif topic.kind in (TopicKind.INFER, TopicKind.INFER_GROUP):
             self._infer(topic.name, message)
 
     def _follow(self, generation: int) -> None:
@@ -322,9 +324,8 @@ class FakeDevice:
         if correlation:
             properties = Properties(PacketTypes.PUBLISH)
             properties.CorrelationData = correlation
-        self._client.publish(
-            getattr(message.properties, "ResponseTopic", "") or reply_to, payload, properties=properties
-        )
+        asked = self._topics.parse(getattr(message.properties, "ResponseTopic", "") or reply_to)
+        self._client.publish(self._topics.response(self.id, asked.name), payload, properties=properties)
 
     def _infer(self, model: str, message: mqtt.MQTTMessage) -> None:
         self.infer_requests += 1

@@ -134,3 +134,30 @@ def test_a_file_that_is_no_array_is_told(fleet: Fleet, device: FakeDevice, tmp_p
 
     assert done.exit_code == 2
     assert "is not a .npy file" in done.stderr
+
+
+@pytest.mark.parametrize("broker", ["mosquitto"], indirect=True)
+def test_a_group_shares_the_samples(fleet: Fleet, samples: Path, tmp_path: Path) -> None:
+    for name in ("pi-1", "pi-2"):
+        fleet.add(name, "kitchens")
+    one, two = fleet.switch_on("pi-1"), fleet.switch_on("pi-2")
+    fleet.run("push", fleet.artifact(7))
+
+    done = fleet.run(
+        "infer", "group:kitchens", "digits", "--input", str(samples), "--output", str(tmp_path / "y.npy"), "--json"
+    )
+
+    assert done.exit_code == 0, done.stderr
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), np.load(samples))
+    assert one.infer_requests + two.infer_requests == 50
+    assert min(one.infer_requests, two.infer_requests) > 0
+
+
+def test_a_group_in_which_nobody_runs_the_model_is_told(fleet: Fleet, samples: Path) -> None:
+    fleet.add("pi-1", "kitchens")
+    fleet.switch_on("pi-1")
+
+    done = fleet.run("infer", "group:kitchens", "digits", "--input", str(samples))
+
+    assert done.exit_code == 2
+    assert "pi-1 does not run 'digits'" in done.stderr
