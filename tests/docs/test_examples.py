@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +21,7 @@ from edgeferry.fleet.artifacts import read_artifacts
 from tests.brokers import free_port
 from tests.docs.documents import ROOT
 from tests.models import artifact_folder
+from tests.real_data import SCIKIT_IMAGE, wheel
 from tests.system.harness import System, wait_until
 
 EXAMPLES = ROOT / "examples"
@@ -77,6 +80,19 @@ def test_a_model_is_trained_and_converted_for_two_profiles(tmp_path: Path) -> No
     assert {artifact.manifest.scheme for artifact in artifacts} == {"int8"}
     assert printed.count("chosen") == 2
     assert np.load(tmp_path / "digits.npy").shape == (400, 8, 8, 1)
+
+
+@pytest.mark.acceptance
+def test_folders_of_pictures_are_samples_and_edgeferry_sees_what_keras_sees(tmp_path: Path) -> None:
+    shutil.copy(wheel(SCIKIT_IMAGE), tmp_path)  # so that the example need not fetch it
+
+    printed = run(sys.executable, str(EXAMPLES / "convert_from_pictures.py"), str(tmp_path), timeout_s=110)
+
+    (accuracy,) = re.findall(r"accuracy as Keras has it: ([0-9.]+)", printed)
+    manifest = json.loads((tmp_path / "artifacts/faces/1/raspberry-pi-4/artifact.json").read_text())
+    assert manifest["evaluation"]["float"] == pytest.approx(float(accuracy), abs=1e-4)
+    assert (manifest["labels"], manifest["preprocessing"]["color"]) == (["face", "other"], "gray")
+    assert "of 80 are the class that y says" in printed
 
 
 @pytest.mark.broker
