@@ -62,7 +62,7 @@ def convert(request: ConversionRequest, progress: Progress, stages: Stages | Non
     stages = stages or Stages()
     try:
         with tempfile.TemporaryDirectory(prefix="edgeferry-convert-") as folder:
-            ready = _prepared(request, stages, Path(folder))
+            ready = _prepared(request, stages, Path(folder), progress)
             samples = _load_samples(ready, request)
             workshop = Workshop(ready, samples, Path(folder), progress, stages)
             float_model = workshop.make_float(source_format)
@@ -84,7 +84,7 @@ def convert(request: ConversionRequest, progress: Progress, stages: Stages | Non
     return conversion
 
 
-def _prepared(request: ConversionRequest, stages: Stages, folder: Path) -> ConversionRequest:
+def _prepared(request: ConversionRequest, stages: Stages, folder: Path, say: Progress) -> ConversionRequest:
     """Return the request with samples that can be read, each source of them prepared once."""
     ready: dict[Path, Path] = {}
     for source in (request.calibration, request.evaluation):
@@ -96,6 +96,7 @@ def _prepared(request: ConversionRequest, stages: Stages, folder: Path) -> Conve
                 preprocessing=request.preprocessing,
                 classes=request.labels,
                 folder=made,
+                say=say,
                 deadline_s=request.deadline_s,
             )
     calibration, evaluation = (

@@ -32,8 +32,9 @@ _AGREEMENT = 0.995
 @click.argument("model", type=_FILE)
 @click.option("--recipe", "recipe_file", type=_FILE, help="YAML file that says what to do; options come before it.")
 @click.option("--technique", "techniques", multiple=True, help="qat, pruning or clustering; may be repeated.")
-@click.option("--data", type=_FILE, help=".npz with samples to learn from, and labels y where there are any.")
-@click.option("--evaluation", type=_FILE, help=".npz with held-out samples; those of --data unless given.")
+@click.option("--data", type=_FILE, help="Samples to learn from, with labels where there are any.")
+@click.option("--evaluation", type=_FILE, help="Held-out samples; those of --data unless given.")
+@click.option("--preprocessing", type=_FILE, help="How pictures, sound or tables become the model's input; YAML.")
 @click.option("--epochs", type=click.IntRange(0, 10_000), help="Of each technique; 5 unless given.")
 @click.option("--batch-size", type=click.IntRange(1, 65_536), help="Samples in a step; 32 unless given.")
 @click.option("--learning-rate", type=click.FloatRange(0, 10, min_open=True), help="At first; 0.001 unless given.")
@@ -94,6 +95,7 @@ def _request(options: dict[str, Any]) -> "TrainingRequest":
         output=options["output"],
         keeps_float=options["unsupported"] == "float",
         deadline_s=options["timeout_s"],
+        preprocessing=options["preprocessing"],
     )
 
 

@@ -1,5 +1,6 @@
 """Which samples have to be prepared before they can be read: the parent's half of `preparing`."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from edgeferry.converter.errors import RequestError
@@ -21,6 +22,7 @@ def prepare(
     source: Path,
     *,
     folder: Path,
+    say: Callable[[str], None],
     deadline_s: float,
     preprocessing: Path | None = None,
     classes: Path | None = None,
@@ -31,6 +33,7 @@ def prepare(
         stages: Does the work, or has done it before.
         source: What the user gave.
         folder: For what is made of it.
+        say: Called with a sentence where there is something to do.
         deadline_s: How long that may take.
         preprocessing: File that declares how what is no array becomes an input.
         classes: File with the names of classes, in the order of the model's output.
@@ -54,6 +57,7 @@ def prepare(
         )
     else:
         job = {"source": source, "preprocessing": preprocessing, "classes": classes}
+    say(f"preparing {source.name}")
     stages.run(
         "edgeferry.converter.preparing",
         job,

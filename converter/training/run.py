@@ -44,6 +44,7 @@ class TrainingRequest:
         recipe: As `recipe.checked` returns it, its data named.
         output: Folder that is made.
         keeps_float: Whether layers without an integer form stay in float.
+        preprocessing: File that declares how samples that are no arrays become inputs.
     """
 
     model: Path
@@ -51,6 +52,7 @@ class TrainingRequest:
     output: Path
     keeps_float: bool = False
     deadline_s: float = DEFAULT_DEADLINE_S
+    preprocessing: Path | None = None
 
     @property
     def data(self) -> Path:
@@ -112,7 +114,14 @@ def train(request: TrainingRequest, say: Callable[[str], None], watch: Callable[
     _check(request)
     stages = Stages(None, watch)
     learnt_from, judged_by = (
-        prepare(stages, source, folder=home / f"samples-{number}", deadline_s=request.deadline_s)
+        prepare(
+            stages,
+            source,
+            folder=home / f"samples-{number}",
+            say=say,
+            deadline_s=request.deadline_s,
+            preprocessing=request.preprocessing,
+        )
         for number, source in enumerate((request.data, request.evaluation))
     )
     Samples.load(learnt_from)

@@ -51,6 +51,22 @@ def test_what_makes_no_sense_is_told_before_anything_starts(model, tmp_path, opt
     assert not (tmp_path / "out").exists()
 
 
+def test_pictures_are_prepared_as_they_are_declared_before_anything_is_trained(model, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "cat.png").write_bytes(b"no picture")
+    (tmp_path / "p.yaml").write_text("kind: image")
+    given = ["--technique", "qat", "--data", tmp_path / "pictures", "-o", tmp_path / "out"]
+
+    undeclared = invoke(model, *given)
+    declared = invoke(model, *given, "--preprocessing", tmp_path / "p.yaml")
+
+    assert (undeclared.exit_code, declared.exit_code) == (2, 1)
+    assert "say with --preprocessing FILE.yaml how they become inputs" in undeclared.stderr
+    assert "preparing pictures" in declared.stderr
+    assert "cat.png: is no picture of a kind that is read" in declared.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_recipe_is_told_with_its_line(model, tmp_path):
     (tmp_path / "recipe.yaml").write_text("techniques: [qat]\nepoch: 3\n")
 
