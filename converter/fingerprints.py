@@ -13,7 +13,7 @@ class Fingerprint:
     """The identity of some bytes.
 
     Attributes:
-        sha256: Of a file's bytes; of a folder's file names and their hashes, in order.
+        sha256: Of a file's bytes; of a folder's file names and their hashes, in order, without hidden ones.
         size_bytes: Of the file, or of all files in the folder.
     """
 
@@ -37,7 +37,7 @@ class Fingerprints:
             return self._of_file(path)
         digest = hashlib.sha256()
         size_bytes = 0
-        for entry in sorted(entry for entry in path.rglob("*") if entry.is_file()):
+        for entry in sorted(entry for entry in path.rglob("*") if entry.is_file() and not _is_hidden(entry, path)):
             found = self._of_file(entry)
             digest.update(f"{entry.relative_to(path).as_posix()}\0{found.sha256}\n".encode())
             size_bytes += found.size_bytes
@@ -52,3 +52,8 @@ class Fingerprints:
             if key not in self._known:
                 self._known[key] = hashlib.file_digest(file, "sha256").hexdigest()
         return Fingerprint(self._known[key], status.st_size)
+
+
+def _is_hidden(entry: Path, folder: Path) -> bool:
+    """Return whether a name below ``folder`` begins with a dot: nobody reads what a file manager left there."""
+    return any(part.startswith(".") for part in entry.relative_to(folder).parts)

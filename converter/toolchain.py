@@ -8,7 +8,16 @@ from pathlib import Path
 
 __all__ = ["PACKAGES", "own_sources", "processor", "versions"]
 
-PACKAGES = ("edgeferry", "tensorflow", "tensorflow-cpu", "keras", "litert-quantizer", "ai-edge-litert", "numpy")
+PACKAGES = (
+    "edgeferry",
+    "tensorflow",
+    "tensorflow-cpu",
+    "keras",
+    "litert-quantizer",
+    "ai-edge-litert",
+    "numpy",
+    "pillow",
+)
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _ROOMS = ("converter", "inference", "wire")  # what a child process may run of ours

@@ -20,6 +20,7 @@ SUFFIXES = frozenset({".wav", ".wave"})
 
 _REMEDY = "save it anew, such as with `ffmpeg -i OLD -ac 1 -ar {rate} -c:a pcm_s16le NEW.wav`"
 _MAX_CHANNELS = 64
+_DAMAGE = (wave.Error, EOFError, ValueError, OverflowError, RuntimeError, ZeroDivisionError)  # as `wave` tells of it
 
 
 def read_windows(path: Path, declared: AudioPreprocessing) -> Iterator[NDArray[np.float32]]:
@@ -32,7 +33,7 @@ def read_windows(path: Path, declared: AudioPreprocessing) -> Iterator[NDArray[n
     try:
         with wave.open(str(path), "rb") as sound:
             yield from _windows(path, sound, declared, remedy)
-    except (wave.Error, EOFError, ValueError, OverflowError) as err:
+    except _DAMAGE as err:
         reason = " ".join(str(err).split())[:120] or "it ends early"
         raise SamplesError(f"{path}: is no WAV file of whole numbers, or is damaged: {reason}; {remedy}") from err
 

@@ -88,6 +88,7 @@ def test_a_file_that_is_cut_off_is_told(tmp_path):
         b"",
         b"RIFF",
         b"OggS" + bytes(60),
+        b"RIFF\x24\0\0\0WAVELIST\xff\xff\xff\xff" + bytes(60),
         b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0" + struct.pack("<HHIIHH", 3, 1, RATE, RATE * 4, 4, 32) + b"data\0\0\0\0",
         b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0" + struct.pack("<HHIIHH", 1, 0, RATE, 0, 0, 16) + b"data\xff\xff\xff\xff",
     ],
