@@ -15,7 +15,7 @@ from edgeferry.converter.binder import Binder, Conversion, Told
 from edgeferry.converter.errors import BudgetError, ConverterError, RequestError
 from edgeferry.converter.formats.registry import detect
 from edgeferry.converter.labels import check_labels, read_labels
-from edgeferry.converter.preparing.source import prepare
+from edgeferry.converter.preparing.source import prepare, told_by_source
 from edgeferry.converter.preprocessing_file import read_preprocessing
 from edgeferry.converter.rejects import keep_rejected
 from edgeferry.converter.request import ConversionRequest, check_request
@@ -56,32 +56,53 @@ def convert(request: ConversionRequest, progress: Progress, stages: Stages | Non
     """
     check_request(request)
     check_writable(request.output / request.name)
-    source_format = detect(request.model)
+    detect(request.model)
     labels = read_labels(request.labels) if request.labels else ()  # a mistake shall be said before minutes of work
     preprocessing = read_preprocessing(request.preprocessing) if request.preprocessing else None
     stages = stages or Stages()
     try:
         with tempfile.TemporaryDirectory(prefix="edgeferry-convert-") as folder:
             ready = _prepared(request, stages, Path(folder), progress)
-            samples = _load_samples(ready, request)
-            workshop = Workshop(ready, samples, Path(folder), progress, stages)
-            float_model = workshop.make_float(source_format)
-            labels = labels or samples.classes
-            if labels:
-                whose = f"--labels {request.labels}" if request.labels else f"the folders of {request.judged_by}"
-                check_labels(whose, labels, float_model.measurement.outputs)
-            stock = Stock(ready, workshop, float_model)
-            stock.make_plain()
-            conversion = _concluded(request, stock)
-            told = Told(labels, preprocessing)
-            binder = Binder(request, conversion, samples, stages, told=told, ready=ready, folder=Path(folder) / "bound")
-            binder.look(float_model, stock, progress)
-            progress(f"writing {conversion.folder}")
-            write_version(conversion.folder, binder.drafts(source_format, stock))
+            with told_by_source(_sources(request, ready)):
+                told = Told(labels, preprocessing)
+                return _converted(request, ready, told, progress, stages=stages, folder=Path(folder))
     except OSError as err:
         where = err.filename or tempfile.gettempdir()
         raise ConverterError(f"{where}: {err.strerror or err}; the conversion needs room there") from err
+
+
+def _converted(
+    request: ConversionRequest,
+    ready: ConversionRequest,
+    told: Told,
+    progress: Progress,
+    *,
+    stages: Stages,
+    folder: Path,
+) -> Conversion:
+    """Return the conversion whose samples can be read as ``ready`` says."""
+    source_format = detect(request.model)
+    samples = _load_samples(ready, request)
+    workshop = Workshop(ready, samples, folder, progress, stages)
+    float_model = workshop.make_float(source_format)
+    told = replace(told, labels=told.labels or samples.classes)
+    if told.labels:
+        whose = f"--labels {request.labels}" if request.labels else f"the classes of {request.judged_by}"
+        check_labels(whose, told.labels, float_model.measurement.outputs)
+    stock = Stock(ready, workshop, float_model)
+    stock.make_plain()
+    conversion = _concluded(request, stock)
+    binder = Binder(request, conversion, samples, stages, told=told, ready=ready, folder=folder / "bound")
+    binder.look(float_model, stock, progress)
+    progress(f"writing {conversion.folder}")
+    write_version(conversion.folder, binder.drafts(source_format, stock))
     return conversion
+
+
+def _sources(request: ConversionRequest, ready: ConversionRequest) -> dict[Path, Path]:
+    """Return where the samples of each source can be read."""
+    pairs = (request.calibration, ready.calibration), (request.evaluation, ready.evaluation)
+    return {source: made for source, made in pairs if source is not None and made is not None}
 
 
 def _prepared(request: ConversionRequest, stages: Stages, folder: Path, say: Progress) -> ConversionRequest:

@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from edgeferry.converter.errors import SamplesError
 from edgeferry.inference.preprocessing import AudioPreprocessing
 
-__all__ = ["SUFFIXES", "read_windows"]
-
-SUFFIXES = frozenset({".wav", ".wave"})
+__all__ = ["read_windows"]
 
 _REMEDY = "save it anew, such as with `ffmpeg -i OLD -ac 1 -ar {rate} -c:a pcm_s16le NEW.wav`"
 _MAX_CHANNELS = 64

@@ -11,7 +11,11 @@ from pathlib import Path
 
 from edgeferry.converter.errors import RequestError, SamplesError
 
-__all__ = ["SampleFile", "SampleFiles", "find_files", "is_class_folder"]
+__all__ = ["PICTURES", "SOUND", "TABLES", "SampleFile", "SampleFiles", "find_files"]
+
+PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+SOUND = frozenset({".wav", ".wave"})
+TABLES = frozenset({".csv", ".tsv", ".txt"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +67,6 @@ def find_files(folder: Path, suffixes: Collection[str], *, what: str, classes: S
     order = _order(folder, names, classes)
     files = [SampleFile(path, order.index(one.name)) for one in folders for path in _of_class(one, suffixes, what)]
     return SampleFiles(tuple(files), order)
-
-
-def is_class_folder(folder: Path) -> bool:
-    """Return whether there are folders in ``folder``, of which each stands for a class."""
-    return bool(_listed(folder)[1])
 
 
 def _order(folder: Path, names: tuple[str, ...], classes: Sequence[str]) -> tuple[str, ...]:

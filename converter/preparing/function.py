@@ -79,7 +79,11 @@ def _yielded(name: str, function: Callable[[], Iterable[Any]]) -> Iterator[Any]:
 
 def _told(err: Exception) -> str:
     """Return the error and the line of the user's code where it came up."""
-    frames = [frame for frame in traceback.extract_tb(err.__traceback__) if frame.filename != __file__]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(err.__traceback__)
+        if frame.filename != __file__ and not frame.filename.startswith("<")
+    ]
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(err).__name__}: {' '.join(str(err).split())[:300]}{where}"
 

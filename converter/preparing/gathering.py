@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgeferry.converter.child import report_step
 from edgeferry.converter.errors import RequestError, SamplesError
 from edgeferry.converter.preparing import audio, images, series
-from edgeferry.converter.preparing.files import SampleFile, SampleFiles, find_files
+from edgeferry.converter.preparing.files import PICTURES, SOUND, TABLES, SampleFile, SampleFiles, find_files
 from edgeferry.converter.sample_folder import ArrayWriter, Contents, write_contents
 from edgeferry.inference.preprocessing import (
     AudioPreprocessing,
@@ -66,9 +66,9 @@ def _files(source: Path, declared: Preprocessing, classes: Sequence[str]) -> Sam
 
 
 _KINDS = {
-    ImagePreprocessing: (images.SUFFIXES, "pictures"),
-    AudioPreprocessing: (audio.SUFFIXES, "sound"),
-    SeriesPreprocessing: (series.SUFFIXES, "tables"),
+    ImagePreprocessing: (PICTURES, "pictures"),
+    AudioPreprocessing: (SOUND, "sound"),
+    SeriesPreprocessing: (TABLES, "tables"),
 }
 
 

@@ -14,9 +14,8 @@ from edgeferry.converter.errors import SamplesError
 from edgeferry.inference.preprocessing import ImagePreprocessing, PreprocessingError
 from edgeferry.inference.resampling import Pixels
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "fitted_picture", "read_picture"]
+__all__ = ["MAX_PIXELS", "fitted_picture", "read_picture"]
 
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 MAX_PIXELS = 64_000_000  # 8,000 x 8,000; 192 MB decoded
 
 _FORMATS = ("BMP", "JPEG", "PNG", "WEBP")

@@ -17,9 +17,7 @@ from edgeferry.converter.errors import SamplesError
 from edgeferry.device_profiles.reader import suggestion
 from edgeferry.inference.preprocessing import SeriesPreprocessing
 
-__all__ = ["SUFFIXES", "Window", "label_names", "read_windows"]
-
-SUFFIXES = frozenset({".csv", ".tsv", ".txt"})
+__all__ = ["Window", "label_names", "read_windows"]
 
 _MAX_LABELS = 10_000
 _LARGEST = float(np.finfo(np.float32).max)

@@ -1,20 +1,21 @@
 """Which samples have to be prepared before they can be read: the parent's half of `preparing`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from edgeferry.converter.errors import RequestError
-from edgeferry.converter.preparing import audio, series
+from edgeferry.converter.errors import ConverterError, RequestError
+from edgeferry.converter.preparing.files import PICTURES, SOUND, TABLES
 from edgeferry.converter.preparing.function import is_function
 from edgeferry.converter.sample_folder import holds_arrays
 from edgeferry.converter.samples import is_in_place
 from edgeferry.converter.stages import Stages
 
-__all__ = ["PREPARED", "are_arrays", "prepare"]
+__all__ = ["PREPARED", "are_arrays", "prepare", "told_by_source"]
 
 PREPARED = "samples"
 
-_FILES = audio.SUFFIXES | series.SUFFIXES
+_FILES = PICTURES | SOUND | TABLES
 
 
 def prepare(
@@ -68,6 +69,23 @@ def prepare(
         is_repeatable=not is_code,
     )
     return folder / PREPARED
+
+
+@contextmanager
+def told_by_source(prepared: Mapping[Path, Path]) -> Iterator[None]:
+    """Have errors name what the user gave instead of the folder that was made of it.
+
+    Args:
+        prepared: What `prepare` has returned, by source.
+    """
+    try:
+        yield
+    except ConverterError as err:
+        sentence = str(err)
+        for source, made in prepared.items():
+            sentence = sentence.replace(str(made), str(source))
+        err.args = (sentence,)
+        raise
 
 
 def are_arrays(source: Path) -> bool:

@@ -22,7 +22,7 @@ from edgeferry.converter.errors import ArtifactError, RequestError
 from edgeferry.converter.evaluate import Evaluation, evaluate
 from edgeferry.converter.formats.registry import FormatName, detect
 from edgeferry.converter.measure import Measurement, measure, parse_specs
-from edgeferry.converter.preparing.source import prepare
+from edgeferry.converter.preparing.source import prepare, told_by_source
 from edgeferry.converter.samples import Samples
 from edgeferry.converter.stages import Stages
 from edgeferry.converter.toolchain import versions
@@ -113,8 +113,37 @@ def train(request: TrainingRequest, say: Callable[[str], None], watch: Callable[
     """
     _check(request)
     stages = Stages(None, watch)
-    learnt_from, judged_by = (
-        prepare(
+    sources = _prepared(request, stages, say, home)
+    folder = home / "child"
+    with told_by_source(sources):
+        learnt_from, judged_by = sources[request.data], sources[request.evaluation]
+        Samples.load(learnt_from)
+        samples = Samples.load(judged_by)
+        say(f"training {request.model.name}: {', '.join(request.recipe.techniques)}")
+        report = run_child(
+            "edgeferry.converter.training",
+            {
+                "model": request.model,
+                "data": learnt_from,
+                "evaluation": judged_by,
+                "recipe": msgspec.to_builtins(request.recipe),
+                "keeps_float": request.keeps_float,
+            },
+            folder=folder,
+            what=f"training {request.model.name}",
+            deadline_s=request.deadline_s,
+            watch=_EpochTeller(folder / EPOCHS, say, watch),
+        )
+    say("running the model as it was and as it is on the evaluation samples")
+    trained = _judged(request, samples, folder, report, stages)
+    _write(request, trained, folder)
+    return trained
+
+
+def _prepared(request: TrainingRequest, stages: Stages, say: Callable[[str], None], home: Path) -> dict[Path, Path]:
+    """Return where the samples of each source can be read."""
+    return {
+        source: prepare(
             stages,
             source,
             folder=home / f"samples-{number}",
@@ -122,30 +151,8 @@ def train(request: TrainingRequest, say: Callable[[str], None], watch: Callable[
             deadline_s=request.deadline_s,
             preprocessing=request.preprocessing,
         )
-        for number, source in enumerate((request.data, request.evaluation))
-    )
-    Samples.load(learnt_from)
-    samples = Samples.load(judged_by)
-    say(f"training {request.model.name}: {', '.join(request.recipe.techniques)}")
-    folder = home / "child"
-    report = run_child(
-        "edgeferry.converter.training",
-        {
-            "model": request.model,
-            "data": learnt_from,
-            "evaluation": judged_by,
-            "recipe": msgspec.to_builtins(request.recipe),
-            "keeps_float": request.keeps_float,
-        },
-        folder=folder,
-        what=f"training {request.model.name}",
-        deadline_s=request.deadline_s,
-        watch=_EpochTeller(folder / EPOCHS, say, watch),
-    )
-    say("running the model as it was and as it is on the evaluation samples")
-    trained = _judged(request, samples, folder, report, stages)
-    _write(request, trained, folder)
-    return trained
+        for number, source in enumerate(dict.fromkeys((request.data, request.evaluation)))
+    }
 
 
 def stop(home: Path) -> None:

@@ -158,6 +158,10 @@ def test_pictures_are_prepared_once(pictures, run, monkeypatch, tmp_path):
         (lambda root: (root / "pictures.yaml").write_text("kind: image"), "bring all to one size with resize"),
         (lambda root: (root / "pictures.yaml").write_text("kind: video"), "pictures.yaml:1: kind: found 'video'"),
         (lambda root: (root / "pictures.yaml").unlink(), "No such file or directory; wanted a YAML file"),
+        (
+            lambda root: (root / "pictures.yaml").write_text(DECLARED.replace("width: 8", "width: 9")),
+            "/test: array for input 'x' has shape (126, 8, 9, 3), wanted (samples, 8, 8, 3)",
+        ),
     ],
 )
 def test_what_is_wrong_with_pictures_is_told_and_nothing_is_written(pictures, run, damage, message):
@@ -304,6 +308,9 @@ def test_a_converted_model_predicts_pictures_as_it_says_itself(pictures, run, tm
     moved = CliRunner().invoke(
         predict, [str(pictures / "moved.tflite"), "--input", str(pictures / "test"), "--output", f"{tmp_path}/y.npy"]
     )
+    one = CliRunner().invoke(
+        predict, [str(artifact), "--input", str(pictures / "test" / CLASSES[0] / "black.png"), "--json"]
+    )
     source = CliRunner().invoke(predict, [str(pictures / "net.tflite"), "--input", str(pictures / "test")])
     told = CliRunner().invoke(
         predict,
@@ -321,6 +328,7 @@ def test_a_converted_model_predicts_pictures_as_it_says_itself(pictures, run, tm
     assert f"of {count} are the class that y says" in moved.output
     assert "class-0 (" in moved.output
     assert np.load(tmp_path / "y.npy").shape == (count, 6)
+    assert json.loads(one.stdout)["samples"] == 1
     assert (source.exit_code, told.exit_code) == (2, 0), told.output
     assert "the model does not say how data becomes its input; say it with --preprocessing" in source.output
 
