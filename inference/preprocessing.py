@@ -320,7 +320,10 @@ def _middle(pixels: Pixels, height: int, width: int) -> Pixels:
 
 
 def _inner(height: int, width: int, like_height: int, like_width: int) -> tuple[int, int]:
-    """Return the greatest size within ``height`` x ``width`` that has the proportions of the other."""
+    """Return the greatest size within ``height`` x ``width`` that has the proportions of the other.
+
+    Rounded down, as Keras does (`crop_to_aspect_ratio`).
+    """
     if height * like_width > width * like_height:  # too high for its width
-        return max(1, min(height, round(width * like_height / like_width))), width
-    return height, max(1, min(width, round(height * like_width / like_height)))
+        return max(1, width * like_height // like_width), width
+    return height, max(1, height * like_width // like_height)

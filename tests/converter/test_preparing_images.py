@@ -1,7 +1,11 @@
 """Pictures of every kind that is read, and of many that are not."""
 
+import json
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,3 +128,19 @@ def test_pictures_of_several_sizes_have_to_be_resized(tmp_path):
 
     with pytest.raises(SamplesError, match=r"b\.png: has shape \[7, 9, 3\], but a\.png has \[20, 30, 3\]; .*resize"):
         gathered(tmp_path, ImagePreprocessing())
+
+
+@pytest.mark.acceptance
+def test_pictures_are_keras_own_but_for_a_level_where_that_is_declared(tmp_path):
+    random = np.random.default_rng(0)
+    for number, (height, width) in enumerate([(50, 70), (70, 50), (33, 91), (24, 30), (10, 12)]):
+        pixels = random.integers(0, 256, (height, width, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    script = Path(__file__).with_name("keras_pictures.py")
+
+    told = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=True)
+
+    differences = json.loads(told.stdout.splitlines()[-1])
+    assert len(differences) == 4
+    assert max(differences["bilinear"], differences["bilinear, cropped"]) <= 1.01
+    assert max(differences["nearest"], differences["nearest, cropped"]) == 0
