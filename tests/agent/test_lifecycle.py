@@ -663,6 +663,11 @@ class TestLabels:
         assert running.outcome(CANARY) == (2, Outcome.ACTIVE, None)
         assert running.state.served() == {MODEL: {"stable": 1, "canary": 2}}
 
+    def test_what_is_on_its_way_serves_nobody(self, running: Device) -> None:
+        running.wish(V1, CANARY2)
+
+        assert running.state.served() == {MODEL: {"stable": 1}}
+
     def test_it_goes_the_whole_way_that_every_version_goes(self, running: Device) -> None:
         running.effects.clear()
 

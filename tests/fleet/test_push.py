@@ -283,6 +283,14 @@ def test_a_canary_is_withdrawn_when_its_label_names_nothing_any_more() -> None:
     assert progress(heard(state()), target=nothing).standing is Standing.ACTIVE
 
 
+def test_where_no_canary_was_there_is_none_to_withdraw_from_a_device_that_is_away() -> None:
+    nothing = Target("pi", "digits", 0, "", generation=5, label="canary")
+
+    found = progress(heard(state(running(1), generation=4), online=False), target=nothing)
+
+    assert found.standing is Standing.ACTIVE
+
+
 def test_a_canary_needs_room_for_two_and_an_agent_that_knows_labels(manifest: ArtifactManifest) -> None:
     profile = load_profile(PROFILE)
     small = replace(profile, serving=replace(profile.serving, swap=Swap.STOP_FIRST))
