@@ -6,6 +6,7 @@ import re
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.fleet.keys.conftest import PASSPHRASE, must
 from edgeferry.fleet.errors import ConfigurationError
 from edgeferry.fleet.keys import KeyFolder, KeyRole
 from edgeferry.fleet.passphrase import Passphrase
+from edgeferry.fleet.repository import Repository
 
 NEW_DEVICE = ("token", "pi", "-p", "generic-x86-64")
 
@@ -57,11 +59,35 @@ def test_another_passphrase_changes_nothing(locked: Run, fleet_dir: Path) -> Non
 
 
 def test_an_origin_renews_snapshot_and_timestamp_without_the_passphrase(locked: Run, fleet_dir: Path) -> None:
-    folder = KeyFolder(fleet_dir / "keys")
-    files = {file.role: file for file in folder.files()}
+    repository = Repository.open(fleet_dir)
+    in_half_a_year = datetime.now(UTC).replace(microsecond=0) + timedelta(days=200)
+    before = repository.expiries()
 
+    assert repository.renew(in_half_a_year, lifetime=timedelta(days=7))
+
+    after = repository.expiries()
     for role in (KeyRole.SNAPSHOT, KeyRole.TIMESTAMP):
-        assert not files[role].is_locked
+        assert after[role] == in_half_a_year + timedelta(days=7)
+    for role in (KeyRole.ROOT, KeyRole.TARGETS, KeyRole.DOCUMENTS):  # half of their lives is over, and that can wait
+        assert after[role] == before[role]
+    assert set(repository.overdue(in_half_a_year)) == {KeyRole.TARGETS, KeyRole.DOCUMENTS}
+
+
+def test_what_was_left_is_renewed_with_the_passphrase(locked: Run, fleet_dir: Path, passphrase_file: Path) -> None:
+    in_half_a_year = datetime.now(UTC).replace(microsecond=0) + timedelta(days=200)
+    Repository.open(fleet_dir).renew(in_half_a_year)
+    repository = Repository.open(fleet_dir, passphrase=Passphrase(passphrase_file))
+
+    assert repository.renew(in_half_a_year, asks=True)
+
+    assert repository.overdue(in_half_a_year) == {}
+
+
+def test_what_has_expired_is_not_left_but_told(locked: Run, fleet_dir: Path) -> None:
+    repository = Repository.open(fleet_dir)
+
+    with pytest.raises(ConfigurationError, match="is locked with a passphrase"):
+        repository.renew(datetime.now(UTC) + timedelta(days=366))
 
 
 def test_keys_of_a_fleet_from_before_go_on_working_and_can_be_locked(
