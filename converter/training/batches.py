@@ -63,7 +63,7 @@ class Batches:
 
 
 def split(
-    inputs: Arrays, targets: Arrays, *, held_back: float, batch_size: int, seed: int, where: str
+    inputs: Arrays, targets: Arrays, *, held_back: float, batch_size: int, seed: int, where: str, replicas: int = 1
 ) -> tuple[Batches, Batches]:
     """Return the samples to learn from, and those to judge epochs by.
 
@@ -74,6 +74,7 @@ def split(
         batch_size: Of the first; less where there are fewer samples.
         seed: Of the choice.
         where: The file that the samples stand in, for messages.
+        replicas: That share each batch; its size is a multiple of theirs.
 
     Raises:
         SamplesError: There are too few.
@@ -84,7 +85,11 @@ def split(
     order = np.random.default_rng(seed).permutation(count)
     judges = min(max(1, round(count * held_back)), count - 1)
     judge, learn = np.sort(order[:judges]), np.sort(order[judges:])
-    size = min(batch_size, len(learn))
+    size = min(batch_size, len(learn)) // replicas * replicas
+    if not size:
+        raise SamplesError(
+            f"{where}: {len(learn)} samples to learn from, or a batch of {batch_size}, for {replicas} replicas"
+        )
     return (
         Batches([one[learn] for one in inputs], [one[learn] for one in targets], size),
         Batches([one[judge] for one in inputs], [one[judge] for one in targets], max(size, 64)),

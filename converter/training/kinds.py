@@ -15,6 +15,7 @@ __all__ = [
     "WEIGHTED",
     "Role",
     "channel_axes",
+    "keeps_channels",
     "role_of",
 ]
 
@@ -89,6 +90,12 @@ def role_of(kind: str) -> Role:
         Role.ACTIVATION: _ACTIVATION_KINDS,
     }
     return next((role for role, kinds in groups.items() if kind in kinds), Role.UNKNOWN)
+
+
+def keeps_channels(kind: str) -> bool:
+    """Return whether steps of ``kind`` give, on their last axis, the very channels that they take."""
+    others = {"Add", "Subtract", "Multiply", "GlobalAveragePooling1D", "GlobalAveragePooling2D"}
+    return kind in _CHOOSING | _BORDERING | _DROPPING | _MIXING | _ACTIVATION_KINDS | others
 
 
 def channel_axes(kind: str, rank: int) -> tuple[int, ...]:

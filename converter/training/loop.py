@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from edgeferry.converter.errors import Code, ConverterError
 from edgeferry.converter.training.batches import Batches
+from edgeferry.converter.training.checkpoints import Standing
 from edgeferry.converter.training.losses import Loss
 from edgeferry.converter.training.observing import Epoch, Observer
 from edgeferry.converter.training.recipe import Optimizer, OptimizerName
 from edgeferry.converter.training.rewriter import CompressedModel
+from edgeferry.converter.training.spreading import broadcast
 
 __all__ = ["Change", "Phase", "Trainer"]
 
@@ -55,7 +57,7 @@ class Phase(Protocol):
         ...
 
     def finish(self, compressed: CompressedModel) -> None:
-        """Bring about at once what the steps that did not come would have brought about."""
+        """Bring about at once what steps have not brought about, because there were too few of them."""
         ...
 
 
@@ -91,54 +93,101 @@ class Trainer:
         self._strategy = strategy
         self._seed = seed
         self._epochs_done = 0
+        self._total = 0
+        self._best = _Best()
 
-    def run(self, phases: Sequence[Phase], observer: Observer) -> bool:
+    def run(
+        self,
+        phases: Sequence[Phase],
+        observer: Observer,
+        *,
+        keep: Callable[[Standing], None] = lambda standing: None,
+        standing: Standing | None = None,
+    ) -> bool:
         """Go through ``phases``; return whether all was done that was to do.
+
+        Args:
+            phases: In order.
+            observer: Told how far it is; can stop it.
+            keep: Given the standing after each epoch.
+            standing: Where to go on.
 
         Raises:
             ConverterError: The loss is no number any more.
         """
-        total = sum(phase.epochs for phase in phases) * self._learn.per_epoch
-        done, goes_on = 0, True
-        for phase in phases:
+        goes_on = True
+        self._total = sum(phase.epochs for phase in phases) * self._learn.per_epoch
+        for number, phase in enumerate(phases):
             with self._strategy.scope():
                 phase.begin(self._compressed)
-            if goes_on:
-                done, goes_on = self._train(phase, observer, done, total)
-            if not goes_on:
+            if standing is not None and number < standing.phase:
                 phase.finish(self._compressed)
+                continue
+            if goes_on:
+                here = standing if standing is not None and number == standing.phase else None
+                goes_on = self._train(phase, number, observer, keep, here)
+            phase.finish(self._compressed)
         return goes_on
 
-    def _train(self, phase: Phase, observer: Observer, done: int, total: int) -> tuple[int, bool]:
-        steps = phase.epochs * self._learn.per_epoch
+    def _train(
+        self, phase: Phase, number: int, observer: Observer, keep: Callable[[Standing], None], here: Standing | None
+    ) -> bool:
+        """Go through the epochs of ``phase`` that ``here`` has not; return whether nobody has stopped it."""
+        model, steps = self._compressed.scores, phase.epochs * self._learn.per_epoch
         with self._strategy.scope():
-            optimizer = _built(self._optimizer_wanted, steps, self._compressed.scores.trainable_variables)
-        keeper = _Best()
-        step_function, judge_function = self._step_function(optimizer), self._judge_function()
-        keeper.offer(self._judged(judge_function), self._compressed.scores)  # training shall not make it worse
-        at = 0
-        for number in range(1, phase.epochs + 1):
-            losses = []
-            for inputs, targets in self._learn.shuffled(self._seed, self._epochs_done):
-                if not observer.step(done, total):
-                    return done, self._stopped(keeper)
-                change = phase.before_step(self._compressed, at, steps)
-                if change is Change.GRAPH:
-                    step_function, judge_function = self._step_function(optimizer), self._judge_function()
-                if change is not Change.NOTHING:
-                    keeper = _Best()
-                losses.append(_checked(step_function(self._shared(inputs), self._shared(targets)), phase, number))
-                at, done = at + 1, done + 1
+            optimizer = _built(self._optimizer_wanted, steps, model.trainable_variables)
+            self._best = _Best() if here is None else self._restored(phase, optimizer, here, steps)
+        self._trace(optimizer)
+        if here is None:
+            self._best.offer(self._judged(), model)  # training shall not make it worse
+        loss: float | None = 0.0
+        for epoch in range(here.epoch if here is not None else 0, phase.epochs):
+            loss = self._epoch(phase, epoch, steps, optimizer, observer)
+            if loss is None:
+                break
             self._epochs_done += 1
-            judged = self._judged(judge_function)
-            is_best = keeper.offer(judged, self._compressed.scores)
-            observer.epoch(Epoch(phase.name, number, phase.epochs, float(np.mean(losses)), judged, is_best))
-        keeper.restore(self._compressed.scores)
-        return done, True
+            judged = self._judged()
+            is_best = self._best.offer(judged, model)
+            observer.epoch(Epoch(phase.name, epoch + 1, phase.epochs, loss, judged, is_best))
+            variables, others = _arrays(model.variables), _arrays(optimizer.variables)
+            keep(Standing(number, epoch + 1, self._epochs_done, self._best.loss, variables, others, self._best.weights))
+        self._restore_best()
+        return loss is not None
 
-    def _stopped(self, keeper: "_Best") -> bool:
-        keeper.restore(self._compressed.scores)
-        return False
+    def _epoch(self, phase: Phase, epoch: int, steps: int, optimizer: Any, observer: Observer) -> float | None:
+        """Return the mean loss of the epoch's steps; None when somebody has stopped it."""
+        losses = []
+        first = epoch * self._learn.per_epoch
+        for at, (inputs, targets) in enumerate(self._learn.shuffled(self._seed, self._epochs_done)):
+            if not observer.step(self._epochs_done * self._learn.per_epoch + at, self._total):
+                return None
+            change = phase.before_step(self._compressed, first + at, steps)
+            if change is Change.GRAPH:
+                self._trace(optimizer)
+            if change is not Change.NOTHING:
+                self._best = _Best()
+            losses.append(_checked(self._step(self._shared(inputs), self._shared(targets)), phase, epoch + 1))
+        return float(np.mean(losses))
+
+    def _restored(self, phase: Phase, optimizer: Any, here: Standing, steps: int) -> "_Best":
+        """Bring model and optimizer where they stood, and return the best weights until then."""
+        if here.epoch:
+            phase.before_step(self._compressed, here.epoch * self._learn.per_epoch - 1, steps)
+        model = self._compressed.scores
+        for variables, values in ((model.variables, here.variables), (optimizer.variables, here.optimizer)):
+            for variable, value in zip(variables, self._from_chief(values, variables), strict=True):
+                variable.assign(value)
+        self._epochs_done = here.epochs
+        return _Best(here.best_loss, self._from_chief(here.best, model.weights))
+
+    def _from_chief(self, values: Sequence[NDArray[Any]], variables: Sequence[Any]) -> list[NDArray[Any]]:
+        """Return the chief's ``values``; the other workers have none."""
+        mine = values or [np.zeros(variable.shape, variable.dtype) for variable in variables]
+        return [broadcast(self._strategy, one) for one in mine]
+
+    def _restore_best(self) -> None:
+        with self._strategy.scope():
+            self._best.restore(self._compressed.scores)
 
     def _shared(self, arrays: Sequence[NDArray[Any]]) -> Sequence[Any]:
         """Return this batch as the replicas of this process take it."""
@@ -153,6 +202,11 @@ class Trainer:
             self._strategy.experimental_distribute_values_from_function(lambda c, a=array: own(c, a))
             for array in arrays
         ]
+
+    def _trace(self, optimizer: Any) -> None:
+        """Have steps and judgements compute what the model computes now."""
+        self._step = self._step_function(optimizer)
+        self._judge_batch = self._judge_function()
 
     def _step_function(self, optimizer: Any) -> Callable[..., Any]:
         model, loss, size = self._compressed.scores, self._loss, self._learn.size
@@ -174,30 +228,34 @@ class Trainer:
         model, loss = self._compressed.scores, self._loss
         return tf.function(lambda inputs, targets: tf.reduce_sum(loss(_listed(model(inputs, training=False)), targets)))  # type: ignore[no-any-return]
 
-    def _judged(self, judge_function: Callable[..., Any]) -> float:
+    def _judged(self) -> float:
         parts = [
-            float(judge_function(*([tf.convert_to_tensor(one) for one in arrays] for arrays in batch)))
+            float(self._judge_batch(*([tf.convert_to_tensor(one) for one in arrays] for arrays in batch)))
             for batch in self._judge.in_order()
         ]
         return sum(parts) / self._judge.count
 
 
 class _Best:
-    """The weights with the least loss so far."""
+    """The weights with the least loss so far; none at first."""
 
-    def __init__(self) -> None:
-        self._loss = float("inf")
-        self._weights: list[Any] | None = None
+    def __init__(self, loss: float = float("inf"), weights: Sequence[NDArray[Any]] = ()) -> None:
+        self.loss = loss
+        self.weights = weights
 
     def offer(self, loss: float, model: Any) -> bool:
-        if not loss < self._loss:
+        if not loss < self.loss:
             return False
-        self._loss, self._weights = loss, model.get_weights()
+        self.loss, self.weights = loss, model.get_weights()
         return True
 
     def restore(self, model: Any) -> None:
-        if self._weights is not None:
-            model.set_weights(self._weights)
+        if self.weights:
+            model.set_weights(self.weights)
+
+
+def _arrays(variables: Sequence[Any]) -> list[NDArray[Any]]:
+    return [variable.numpy() for variable in variables]
 
 
 def _built(wanted: Optimizer, steps: int, variables: Sequence[Any]) -> Any:

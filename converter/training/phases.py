@@ -18,11 +18,34 @@ from edgeferry.converter.training.masks import mask, sparsity_at
 from edgeferry.converter.training.recipe import Clustering, Pruning, Quantization, Ranges
 from edgeferry.converter.training.rewriter import CompressedModel, calibrate, follow
 
-__all__ = ["ClusteringPhase", "PruningPhase", "QuantizingPhase"]
+__all__ = ["ClusteringPhase", "PlainPhase", "PruningPhase", "QuantizingPhase"]
 
 _MASKS = 20  # in the whole schedule of pruning
 _SCHEDULED = 2 / 3  # of the steps; the last third is for the weights that stay
 _FOLLOW_EVERY = 10  # steps; ranges of activations change slowly
+
+
+class PlainPhase:
+    """Trains a model as it is.
+
+    Args:
+        name: Of the phase.
+        epochs: How many it takes.
+    """
+
+    def __init__(self, name: str, epochs: int) -> None:
+        self.name = name
+        self.epochs = epochs
+
+    def begin(self, compressed: CompressedModel) -> None:
+        """Change nothing."""
+
+    def before_step(self, compressed: CompressedModel, step: int, steps: int) -> Change:
+        """Change nothing."""
+        return Change.NOTHING
+
+    def finish(self, compressed: CompressedModel) -> None:
+        """Change nothing."""
 
 
 class PruningPhase:
@@ -38,6 +61,7 @@ class PruningPhase:
     def __init__(self, wanted: Pruning, epochs: int) -> None:
         self.epochs = epochs
         self._wanted = wanted
+        self._pruned = 0.0
 
     def begin(self, compressed: CompressedModel) -> None:
         """Prune as much as the schedule begins with."""
@@ -45,18 +69,24 @@ class PruningPhase:
 
     def before_step(self, compressed: CompressedModel, step: int, steps: int) -> Change:
         """Prune some more when it is time to."""
-        scheduled = max(1, math.floor(steps * _SCHEDULED))
+        scheduled = math.floor((steps - 1) * _SCHEDULED)
         every = max(1, scheduled // _MASKS)
-        if step > scheduled or (step % every and step != scheduled):
+        if step > scheduled:
+            self._pruned = self._wanted.sparsity  # by steps before, also where a training goes on
             return Change.NOTHING
-        self._prune(compressed, sparsity_at(step / scheduled, self._wanted.initial_sparsity, self._wanted.sparsity))
+        if step % every and step != scheduled:
+            return Change.NOTHING
+        progress = step / scheduled if scheduled else 1
+        self._prune(compressed, sparsity_at(progress, self._wanted.initial_sparsity, self._wanted.sparsity))
         return Change.NUMBERS
 
     def finish(self, compressed: CompressedModel) -> None:
-        """Prune all that is to be pruned."""
-        self._prune(compressed, self._wanted.sparsity)
+        """Prune all that is to be pruned, if that was not done yet."""
+        if self._pruned < self._wanted.sparsity:
+            self._prune(compressed, self._wanted.sparsity)
 
     def _prune(self, compressed: CompressedModel, sparsity: float) -> None:
+        self._pruned = sparsity
         for layer in _changed(compressed.layers.values(), self._wanted.skip):
             weights = np.moveaxis(layer.weights_in_units.numpy(), layer.incoming_axis, -2)
             layer.mask.assign(np.moveaxis(mask(weights, sparsity, self._wanted.pattern), -2, layer.incoming_axis))

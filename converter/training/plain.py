@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edgeferry.converter.training.graph import Graph, Numbers, Step, Value
 from edgeferry.converter.training.kinds import SEPARABLE, WEIGHTED, channel_axes
 
-__all__ = ["built", "copy_of", "plain", "shape_into"]
+__all__ = ["built", "copy_of", "fresh", "plain", "shape_into"]
 
 _NOTHING = frozenset({"ActivityRegularization", "Identity"})
 _SPLIT = {"silu": "sigmoid", "swish": "sigmoid"}
@@ -43,6 +43,11 @@ def built(layer: Any, input_shape: Sequence[int | None], weights: list[NDArray[A
     layer.build(tuple(input_shape))
     layer.set_weights(weights)
     return layer
+
+
+def fresh(operation: Any) -> Any:
+    """Return an operation like one without weights, that has not been applied to anything; a bare one as it is."""
+    return type(operation).from_config(operation.get_config()) if isinstance(operation, keras.Layer) else operation
 
 
 def shape_into(layer: Any) -> tuple[int | None, ...]:

@@ -15,12 +15,14 @@ from enum import StrEnum
 from typing import Annotated
 
 from edgeferry.converter.errors import RequestError
+from edgeferry.converter.training.strategies import Strategy
 from edgeferry.device_profiles.profile import Form, Range
 from edgeferry.device_profiles.reader import read
 from edgeferry.device_profiles.yaml_tree import Node, ProfileError, parse_tree
 
 __all__ = [
     "Clustering",
+    "Distillation",
     "Optimizer",
     "OptimizerName",
     "Pattern",
@@ -39,6 +41,7 @@ File = Annotated[str, Form(r"[^\0]{1,4096}", "a path")]
 class Technique(StrEnum):
     """What is done to a model while it is trained, in the order in which it is done."""
 
+    DISTILLATION = "distillation"
     PRUNING = "pruning"
     CLUSTERING = "clustering"
     QAT = "qat"
@@ -57,6 +60,7 @@ class Pattern(StrEnum):
     UNSTRUCTURED = "unstructured"
     TWO_OF_FOUR = "2:4"
     BLOCK = "block"
+    CHANNELS = "channels"
 
 
 class Ranges(StrEnum):
@@ -80,7 +84,7 @@ class Pruning:
     """Which weights become 0.
 
     Attributes:
-        sparsity: Share of the weights that are 0 in the end.
+        sparsity: Share of the weights that are 0 in the end; of ``channels``, share of the multiply-accumulates saved.
         pattern: Which of them go together.
         initial_sparsity: Where the polynomial schedule begins.
         skip: Names of layers that stay whole.
@@ -116,6 +120,27 @@ class Quantization:
 
 
 @dataclass(frozen=True, slots=True)
+class Distillation:
+    """What a model learns from another one.
+
+    Attributes:
+        teacher: A Keras model with the same inputs and outputs; the model itself, as it was, unless given.
+        temperature: By which scores are divided.
+        weight: Of the teacher's answers; the rest is that of the labels.
+        width: Share of the model's channels that the student keeps, the most important ones.
+        features: Pairs of layers, of the student and of the teacher, that shall look at the same places.
+        features_weight: Of their loss, beside that of the answers.
+    """
+
+    teacher: File | None = None
+    temperature: Annotated[float, Range(1, 100)] = 4.0
+    weight: Annotated[float, Range(0, 1)] = 0.5
+    width: Annotated[float, Range(0, 1)] = 1.0
+    features: tuple[Annotated[str, Form(r"[^=]+=[^=]+", "two layers, such as conv=block_3_conv")], ...] = ()
+    features_weight: Annotated[float, Range(0, 1_000_000)] = 100.0
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """A training.
 
@@ -128,6 +153,7 @@ class Recipe:
         seed: Of everything that is drawn.
         held_back: Share of the data by which epochs are judged.
         minutes: After that the training ends with what it has; 0 for no limit.
+        strategy: On which processors and machines its steps run.
     """
 
     techniques: tuple[Technique, ...] = ()
@@ -138,10 +164,12 @@ class Recipe:
     seed: Annotated[int, Range(0, 2**31 - 1)] = 0
     held_back: Annotated[float, Range(0, 1)] = 0.1
     minutes: Annotated[float, Range(0, 100_000)] = 0.0
+    strategy: Strategy = Strategy.AUTO
     optimizer: Optimizer = field(default_factory=Optimizer)
     pruning: Pruning = field(default_factory=Pruning)
     clustering: Clustering = field(default_factory=Clustering)
     qat: Quantization = field(default_factory=Quantization)
+    distillation: Distillation = field(default_factory=Distillation)
 
 
 def parse_recipe(data: bytes, file: str) -> Recipe:
@@ -177,5 +205,7 @@ def checked(recipe: Recipe) -> Recipe:
         raise RequestError(
             f"held_back {recipe.held_back:g}: wanted a share of the samples between 0 and 1, such as 0.1"
         )
+    if recipe.distillation.width == 0:
+        raise RequestError("width 0 leaves no channels; wanted more, such as 0.5")
     techniques = tuple(technique for technique in Technique if technique in recipe.techniques)
     return dataclasses.replace(recipe, techniques=techniques)

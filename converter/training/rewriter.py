@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeferry.converter.errors import Code, SourceError
+from edgeferry.converter.errors import Code, RequestError, SourceError
 from edgeferry.converter.training.activations import FUSED, activation_of, has_integer_kernel
 from edgeferry.converter.training.compressed import CompressedLayer, FakeQuant, Rounding
 from edgeferry.converter.training.graph import Graph, Step, Value
@@ -37,7 +37,8 @@ class CompressedModel:
     Attributes:
         graph: In its plain form.
         model: From the inputs to the outputs as the device will give them.
-        scores: The same without a last softmax or sigmoid, which losses do better without.
+        scores: The same without a last softmax or sigmoid, which losses do better without; behind them the layers that
+            were asked for.
         unrounded: From the inputs to what each `FakeQuant` takes; None where there is none.
         layers: That have weights, by the step's operation, in the order of the graph.
         quants: By the value that each rounds, in the order of the outputs of ``unrounded``.
@@ -67,7 +68,9 @@ def check_quantizable(graph: Graph, name: str) -> None:
         )
 
 
-def rewrite(graph: Graph, *, is_quantized: bool, is_clustered: bool = False) -> CompressedModel:
+def rewrite(
+    graph: Graph, *, is_quantized: bool, is_clustered: bool = False, watched: Sequence[str] = ()
+) -> CompressedModel:
     """Return the model to train.
 
     Args:
@@ -75,6 +78,10 @@ def rewrite(graph: Graph, *, is_quantized: bool, is_clustered: bool = False) -> 
         is_quantized: Whether it gets a `FakeQuant` for each range; they are not active yet.
         is_clustered: Whether weights will be clustered. What is stored of a quantized layer are integers in units of
             their channel; of a float one it is the weights themselves, so that these have to be few.
+        watched: Names of layers whose outputs come behind the scores.
+
+    Raises:
+        RequestError: There is no such layer.
     """
     layers: dict[int, CompressedLayer] = {}
     quants: dict[Value, FakeQuant] = {}
@@ -93,6 +100,7 @@ def rewrite(graph: Graph, *, is_quantized: bool, is_clustered: bool = False) -> 
     built = _Builder(graph, layer_of, quant_of if is_quantized else None)
     inputs, values = built.run()
     scores = [values[_before_scores(graph, value)] for value in graph.outputs]
+    scores += [values[_value_named(graph, name)] for name in watched]
     return CompressedModel(
         graph,
         keras.Model(inputs, [values[value] for value in graph.outputs]),
@@ -205,6 +213,13 @@ def _fused(graph: Graph) -> set[Value]:
 
 def _can_fuse(kind: str) -> bool:
     return role_of(kind) in _BEFORE_FUSED and kind not in TRANSPOSED
+
+
+def _value_named(graph: Graph, name: str) -> Value:
+    named = {step.operation.name: step.outputs[0] for step in graph.steps}
+    if name not in named:
+        raise RequestError(f"distillation.features: the model has no layer {name!r}; it has {', '.join(named)}")
+    return named[name]
 
 
 def _before_scores(graph: Graph, value: Value) -> Value:

@@ -21,11 +21,21 @@ import tensorflow as tf
 
 from edgeferry.converter.errors import ConverterError
 from edgeferry.converter.formats.keras_model import KerasSource
-from edgeferry.converter.training import rewriter
+from edgeferry.converter.training import channels, rewriter
 from edgeferry.converter.training.export import integer_tflite
 from edgeferry.converter.training.graph import flatten
+from edgeferry.converter.training.kinds import Role, channel_axes, role_of
 from edgeferry.converter.training.plain import plain
-from edgeferry.converter.training.recipe import Clustering, Pattern, Pruning, Quantization, Ranges, Recipe, Technique
+from edgeferry.converter.training.recipe import (
+    Clustering,
+    Distillation,
+    Pattern,
+    Pruning,
+    Quantization,
+    Ranges,
+    Recipe,
+    Technique,
+)
 from edgeferry.converter.training.trainer import Training
 from edgeferry.inference.model import Model
 from edgeferry.inference.quantization import dequantize, is_quantized, quantize
@@ -41,6 +51,7 @@ def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     facts = {
         "rewritten": {name: rewritten(name, folder / name) for name in NETS},
+        "narrowed": {name: cut(name) for name in NETS},
         "refused": dict(refused(folder)),
         "trained": dict(trained(folder)),
     }
@@ -100,6 +111,36 @@ def integers_found(path: Path, kernels: list[np.ndarray]) -> list[bool]:
     return [any(np.array_equal(np.sort(kernel, axis=None), one) for one in stored) for kernel in kernels]
 
 
+def cut(name: str) -> dict[str, Any]:
+    """Return what is left of a net without some channels, and how far it is from one in which they are all 0."""
+    model = keras.Model(list((net := made(name)).inputs), list(net.outputs))
+    graph = plain(flatten(model, name))
+    found = channels.find_channels(graph)
+    saving = {"residual": 0.2}.get(name, 0.5)  # most of its channels are tied to others
+    kept = channels.kept_for_saving(graph, found, saving)
+    narrow = channels.narrowed(graph, found, kept)
+    work = [channels.multiply_accumulates(one) for one in (graph, narrow)]
+    for step in graph.steps:
+        group = found.group_of(step.outputs[0])
+        if role_of(step.kind) is Role.WEIGHTED and group in kept:
+            gone = np.setdiff1d(np.arange(found.sizes[group]), kept[group])
+            kernel, bias = step.operation.get_weights()
+            np.moveaxis(kernel, channel_axes(step.kind, kernel.ndim)[0], 0)[gone] = 0
+            bias[gone] = 0
+            step.operation.set_weights([kernel, bias])
+    random = np.random.default_rng(0)
+    inputs = [random.normal(size=(8, *tensor.shape[1:])).astype(np.float32) for tensor in model.inputs]
+    full, less = (
+        keras.tree.flatten(rewriter.rewrite(one, is_quantized=False).model(inputs)) for one in (graph, narrow)
+    )
+    return {
+        "apart": max(float(np.abs(one - other).max()) for one, other in zip(full, less, strict=True)),
+        "work": work,
+        "saving": saving,
+        "groups": [[int(found.sizes[group]), len(kept[group])] for group in kept],
+    }
+
+
 def refused(folder: Path) -> Any:
     """Yield what is said of models and samples that cannot be trained."""
     inputs = keras.Input((8,))
@@ -111,15 +152,25 @@ def refused(folder: Path) -> Any:
     np.savez(folder / "labels.npz", x=two["x"], y=two["y"] + 3)
     np.savez(folder / "large.npz", x=two["x"] * 1e30, y=two["y"])
     np.savez(folder / "flat.npz", x=np.zeros((9, 8), np.float32), y=np.zeros(9, np.int64))
-    for name, model, data in (
+    no_layer = Distillation(features=("first=third",))
+    no_teacher = Distillation(teacher=str(folder / "norm.keras"))
+    for name, model, data, *wanted in (
         ("unknown layer", "norm", "flat"),
         ("subclassed", "subclassed", "flat"),
         ("labels", "quarters", "labels"),
         ("shape", "quarters", "flat"),
         ("nan", "quarters", "large"),
+        ("layer", "quarters", "train", no_layer),
+        ("teacher", "quarters", "train", no_teacher),
+        ("saving", "quarters", "train", Pruning(0.99, Pattern.CHANNELS)),
     ):
         try:
-            train(folder / f"{model}.keras", folder / f"{data}.npz", folder / f"no {name}", Technique.QAT)
+            changes = {}
+            technique = Technique.QAT
+            if wanted:
+                technique = Technique.PRUNING if name == "saving" else Technique.DISTILLATION
+                changes = {str(technique): wanted[0]}
+            train(folder / f"{model}.keras", folder / f"{data}.npz", folder / f"no {name}", technique, **changes)
         except ConverterError as err:
             yield name, err.line
 
@@ -173,12 +224,16 @@ def trained(folder: Path) -> Any:
     small = {"clustering": Clustering(8)}
     yield "all", train(model, data, folder / "all", *every, **small)
     yield "again", train(model, data, folder / "again", *every, **small)
-    floats = {"pruning": Pruning(0.5, Pattern.TWO_OF_FOUR), "clustering": Clustering(8), "seed": 1}
+    floats = {"pruning": Pruning(0.5, Pattern.TWO_OF_FOUR), "clustering": Clustering(8), "batch_size": 450}
     yield "float", train(model, data, folder / "float", *every[:2], **floats)
     with np.load(data) as samples:
         np.savez(folder / "unlabelled.npz", x=samples["x"])
     delayed = Quantization(ranges=Ranges.MOVING_AVERAGE, delay=0.5)
     yield "delayed", train(model, folder / "unlabelled.npz", folder / "delayed", Technique.QAT, qat=delayed)
+    halved = {"pruning": Pruning(0.5, Pattern.CHANNELS), "epochs": 2}
+    yield "channels", train(model, data, folder / "channels", Technique.PRUNING, **halved)
+    wanted = Distillation(width=0.5, features=("first=first", "second=second"))
+    yield "student", train(model, data, folder / "student", Technique.DISTILLATION, distillation=wanted, epochs=3)
     (folder / "stopped").mkdir()
     (folder / "stopped" / "stop").touch()
     yield "stopped", train(model, data, folder / "stopped", *every, epochs=3)
@@ -187,10 +242,11 @@ def trained(folder: Path) -> Any:
 def train(model: Path, data: Path, folder: Path, *techniques: Technique, **changes: Any) -> dict[str, Any]:
     """Return what one training came to."""
     folder.mkdir(exist_ok=True)
+    board = folder / "board" if folder.name == "delayed" else None
     recipe = replace(Recipe(techniques=techniques, epochs=1, batch_size=50), **changes)
     test = model.parent / "test.npz"
     report = Training(
-        model, data, test if model.stem == "quarters" else data, recipe, keeps_float=False, folder=folder
+        model, data, test if model.stem == "quarters" else data, recipe, keeps_float=False, folder=folder, board=board
     ).run()
     with np.load(test) as samples:
         x, y = samples["x"], samples["y"]
@@ -205,6 +261,8 @@ def train(model: Path, data: Path, folder: Path, *techniques: Technique, **chang
         "accuracy": float(np.mean(last.predict(x, verbose=0).argmax(axis=1) == y)),
         "weights": hashlib.sha256(b"".join(weight.tobytes() for weight in last.get_weights())).hexdigest(),
         "types": sorted(types),
+        "board": board is not None and any(b"samples held back" in path.read_bytes() for path in board.iterdir()),
+        "work": report.multiply_accumulates,
     }
 
 

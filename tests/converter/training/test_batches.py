@@ -52,6 +52,17 @@ def test_few_samples_make_one_batch():
     assert (learn.count, learn.size, judge.count) == (1, 1, 2)
 
 
+def test_a_batch_can_be_shared_by_all_replicas():
+    learn, _ = made(replicas=3)
+
+    assert learn.size == 6
+
+
+def test_too_few_samples_for_the_replicas_are_refused():
+    with pytest.raises(SamplesError, match=r"train\.npz: 2 samples to learn from, or a batch of 8, for 3 replicas"):
+        made(3, replicas=3)
+
+
 def test_one_sample_is_refused():
     with pytest.raises(SamplesError, match=r"train\.npz: holds 1 sample; training needs 2 or more"):
         made(1)

@@ -38,6 +38,9 @@ def test_it_stores_the_integers_that_were_trained(facts, net):
         ("subclassed", "subclassed.keras has layers of a class of its own, called by Python code"),
         ("labels", "y has label 6, but the model tells 4 classes apart"),
         ("shape", "has shape (9, 8), wanted (samples, 8, 8, 1)"),
+        ("layer", "distillation.features: the teacher has no layer 'third'; it has"),
+        ("teacher", "norm.keras: as a teacher it needs inputs of shape [(None, 8, 8, 1)], and has [(None, 8)]"),
+        ("saving", "sparsity 0.99: removing channels saves 0.9"),
         ("nan", "the loss is nan in epoch 1 of quantization-aware training; give a smaller --learning-rate"),
     ],
 )
@@ -64,7 +67,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(facts):
     assert facts["trained"]["all"]["weights"] == facts["trained"]["again"]["weights"]
 
 
-def test_without_quantization_weights_are_few_real_numbers_in_their_pattern(facts):
+def test_without_quantization_weights_are_few_real_numbers_in_their_pattern_after_one_step_of_each(facts):
     trained = facts["trained"]["float"]
 
     assert {name: sparsity for name, sparsity, _ in trained["layers"]} == {"first": 0, "second": 0.5, "quarter": 0.5}
@@ -79,6 +82,39 @@ def test_without_labels_a_model_learns_to_answer_as_it_did_and_rounding_may_begi
     assert trained["complete"]
     assert trained["types"] == ["int32", "int8"]
     assert trained["accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("net", NAMES)
+def test_removing_channels_is_the_same_as_making_them_zero(facts, net):
+    cut = facts["narrowed"][net]
+
+    assert cut["apart"] < 1e-5
+    assert cut["groups"]
+    assert all(left < size for size, left in cut["groups"])
+    assert cut["work"][1] <= (1 - cut["saving"]) * cut["work"][0]
+
+
+def test_pruned_channels_are_really_gone(facts):
+    trained = facts["trained"]["channels"]
+
+    before, after = trained["work"]
+    assert 0.2 * before < after <= 0.5 * before
+    assert all(sparsity == 0 for _, sparsity, _ in trained["layers"])
+    assert trained["accuracy"] > 0.7
+
+
+def test_a_student_has_half_of_the_channels_and_learns_from_the_model_as_it_was(facts):
+    trained = facts["trained"]["student"]
+
+    before, after = trained["work"]
+    assert after < 0.5 * before
+    assert [phase for phase, _ in trained["epochs"]] == ["distillation"] * 3
+    assert trained["accuracy"] > 0.7
+
+
+def test_epochs_are_written_for_tensorboard_where_that_is_asked_for(facts):
+    assert facts["trained"]["delayed"]["board"]
+    assert not facts["trained"]["all"]["board"]
 
 
 def test_a_training_that_is_stopped_at_once_still_gives_what_was_asked_for(facts):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgeferry.converter.training.kinds import Role, channel_axes, role_of
+from edgeferry.converter.training.kinds import Role, channel_axes, keeps_channels, role_of
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,13 @@ from edgeferry.converter.training.kinds import Role, channel_axes, role_of
 )
 def test_each_kind_has_a_role(kind, role):
     assert role_of(kind) is role
+
+
+@pytest.mark.parametrize(
+    ("kind", "does"), [("Add", True), ("MaxPooling2D", True), ("Reshape", False), ("Dense", False)]
+)
+def test_it_is_known_what_leaves_channels_where_they_are(kind, does):
+    assert keeps_channels(kind) is does
 
 
 @pytest.mark.parametrize(

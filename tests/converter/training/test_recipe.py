@@ -4,6 +4,7 @@ import pytest
 
 from edgeferry.converter.errors import RequestError
 from edgeferry.converter.training.recipe import (
+    Distillation,
     OptimizerName,
     Pattern,
     Pruning,
@@ -33,6 +34,13 @@ pruning:
   initial_sparsity: 0.1
   skip: [first, last]
 clustering: {clusters: 8}
+distillation:
+  teacher: large.keras
+  temperature: 2
+  weight: 0.25
+  width: 0.75
+  features: [one=other]
+  features_weight: 5
 qat:
   ranges: moving_average
   delay: 0.25
@@ -53,6 +61,7 @@ def test_every_key_is_read():
     )
     assert recipe.pruning == Pruning(0.75, Pattern.TWO_OF_FOUR, 0.1, ("first", "last"))
     assert recipe.clustering.clusters == 8
+    assert recipe.distillation == Distillation("large.keras", 2, 0.25, 0.75, ("one=other",), 5)
     assert (recipe.qat.ranges, recipe.qat.delay, recipe.qat.calibration) == (Ranges.MOVING_AVERAGE, 0.25, 100)
 
 
@@ -71,6 +80,7 @@ def test_techniques_are_done_in_their_order_and_once():
         ("techniques: [qad]", "recipe.yaml:1: techniques[0]: found 'qad'; did you mean \"qat\"?"),
         ("pruning:\n  sparsity: 2", "recipe.yaml:2: pruning.sparsity: found '2', wanted a number from 0 to 1"),
         ("pruning:\n  pattern: 4:2", "recipe.yaml:2: pruning.pattern: found '4:2'"),
+        ("distillation:\n  features: [one]", "recipe.yaml:2: distillation.features[0]: found 'one', wanted two layers"),
         ("epochs: many", "recipe.yaml:1: epochs: found 'many', wanted a whole number from 0 to 10000"),
         ("epochs: [", "recipe.yaml:2: not YAML"),
     ],
@@ -89,6 +99,7 @@ def test_what_is_wrong_is_told_with_its_line(text, message):
         ("techniques: [qat]\noptimizer: {learning_rate: 0}", "learning_rate 0 changes nothing"),
         ("techniques: [pruning]\npruning: {sparsity: 1}", "sparsity 1 leaves no weights"),
         ("techniques: [qat]\nheld_back: 0", "held_back 0: wanted a share"),
+        ("techniques: [distillation]\ndistillation: {width: 0}", "width 0 leaves no channels"),
         ("techniques: [qat]\nheld_back: 1", "held_back 1: wanted a share"),
     ],
 )

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from edgeferry.converter.cli import convert
 from edgeferry.converter.commands.train import train
 from edgeferry.inference.model import Model
 
@@ -35,9 +36,13 @@ def model(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "no technique is asked for; give --technique, one of pruning, clustering, qat"),
-        (["--technique", "qad"], "--technique 'qad' is not known; wanted one of pruning, clustering, qat"),
+        ([], "no technique is asked for; give --technique, one of distillation, pruning, clustering, qat"),
+        (
+            ["--technique", "qad"],
+            "--technique 'qad' is not known; wanted one of distillation, pruning, clustering, qat",
+        ),
         (["--technique", "pruning", "--pattern", "4:2"], "--pattern '4:2' is not known; wanted one of unstructured"),
+        (["--technique", "distillation", "--student", "half"], "--student 'half': wanted the share of channels"),
         (["--technique", "qat"], "no samples to learn from; give --data train.npz"),
         (["--technique", "qat", "--data", "none.npz"], "none.npz: No such file or directory"),
         (["--recipe", "none.yaml"], "none.yaml: No such file or directory; wanted a recipe, a YAML file"),
@@ -146,3 +151,23 @@ class TestTraining:
         assert not told["complete"]
         assert 1 <= len(told["epochs"]) < 10_000
         assert f"Wrote {out}" in stdout
+
+
+@pytest.mark.acceptance
+@pytest.mark.tensorflow
+@pytest.mark.timeout(600)
+def test_the_repair_ladder_trains_as_its_last_rung_where_that_is_allowed(sources, tmp_path):
+    folder = sources.folder
+    samples = ["--calibration", str(folder / "train.npz"), "--evaluation", str(folder / "test.npz")]
+    words = [str(folder / "cnn.keras"), "--name", "cnn", "-p", "generic-x86-64", "--scheme", "int8", *samples]
+
+    result = CliRunner().invoke(
+        convert, [*words, "--max-drop", "0", "--allow-training", "--keep-rejected", "-o", str(tmp_path), "--json"]
+    )
+
+    assert result.exit_code == 1  # no interval ends at 0: every rung is climbed
+    assert "repairing int8: quantization-aware training" in result.stderr
+    report = json.loads(next(tmp_path.rglob("report.json")).read_text())
+    last = report["repairs"]["int8"][-1]
+    assert (last["rung"], last["repair"]) == ("quantization-aware training", "quantization-aware training")
+    assert last["drop"] < 0.03
