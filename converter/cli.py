@@ -58,6 +58,7 @@ _FILE = click.Path(path_type=Path)
     show_default=True,
     help="Repair a scheme that loses too much before a later one is taken.",
 )
+@click.option("--allow-training", "trains", is_flag=True, help="Train a Keras model where repairs do not do.")
 @click.option(
     "--timeout",
     "timeout_s",
@@ -130,6 +131,7 @@ def _request(options: dict[str, Any]) -> "ConversionRequest":
         signature=options["signature"],
         shapes=dict(_shape(text) for text in options["shapes"]),
         repairs=options["repairs"],
+        trains=options["trains"],
         labels=options["labels"],
         preprocessing=options["preprocessing"],
         keeps_rejected=options["keeps_rejected"],

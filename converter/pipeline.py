@@ -13,7 +13,7 @@ from pathlib import Path
 from edgeferry.converter.artifact import check_writable, next_version, write_version
 from edgeferry.converter.binder import Binder, Conversion, Told
 from edgeferry.converter.errors import BudgetError, ConverterError, RequestError
-from edgeferry.converter.formats.registry import detect
+from edgeferry.converter.formats.registry import Format, FormatName, detect
 from edgeferry.converter.labels import check_labels, read_labels
 from edgeferry.converter.preparing.source import prepare, told_by_source
 from edgeferry.converter.preprocessing_file import read_preprocessing
@@ -56,7 +56,7 @@ def convert(request: ConversionRequest, progress: Progress, stages: Stages | Non
     """
     check_request(request)
     check_writable(request.output / request.name)
-    detect(request.model)
+    _check_trainable(request, detect(request.model))
     labels = read_labels(request.labels) if request.labels else ()  # a mistake shall be said before minutes of work
     preprocessing = read_preprocessing(request.preprocessing) if request.preprocessing else None
     stages = stages or Stages()
@@ -124,6 +124,14 @@ def _prepared(request: ConversionRequest, stages: Stages, folder: Path, say: Pro
         None if source is None else ready[source] for source in (request.calibration, request.evaluation)
     )
     return replace(request, calibration=calibration, evaluation=evaluation)
+
+
+def _check_trainable(request: ConversionRequest, source_format: Format) -> None:
+    if request.trains and source_format.name not in (FormatName.KERAS, FormatName.HDF5):
+        raise RequestError(
+            f"{request.model}: is a {source_format.title}; --allow-training needs the Keras model that it was made of, "
+            ".keras or .h5"
+        )
 
 
 def _load_samples(request: ConversionRequest, given: ConversionRequest) -> Samples:

@@ -43,6 +43,7 @@ class ConversionRequest:
         engine: What quantizes.
         keeps_rejected: Whether the candidates of a profile that none of them fits are kept, to look into.
         repairs: Whether a scheme that loses too much is repaired before one that comes later is taken.
+        trains: Whether a Keras model may be trained where repairs do not do.
         labels: File with the names of the classes, one a line.
         preprocessing: File that declares how raw data becomes the model's input.
     """
@@ -66,6 +67,7 @@ class ConversionRequest:
     engine: Engine = Engine.LITERT
     keeps_rejected: bool = False
     repairs: bool = True
+    trains: bool = False
     labels: Path | None = None
     preprocessing: Path | None = None
 

@@ -17,7 +17,7 @@ from edgeferry.converter.objective import Objective
 from edgeferry.converter.repair.ladder import Climb, Ladder
 from edgeferry.converter.repair.plan import Step
 from edgeferry.converter.request import ConversionRequest
-from edgeferry.converter.schemes import Engine, Variant
+from edgeferry.converter.schemes import Engine, Io, Variant
 from edgeferry.converter.selection import Candidate, Choice, Unavailable, choose, keeps_accuracy
 from edgeferry.converter.workshop import Made, Workshop
 from edgeferry.device_profiles import DeviceProfile, Scheme
@@ -103,11 +103,18 @@ class Stock:
     def _climb(self, variant: Variant, *, may_mix: bool) -> Climb:
         plain = self._made[variant]
         if (variant, may_mix) not in self._climbs and isinstance(plain, Made):
-            self._climbs[variant, may_mix] = self._ladder.climb(plain, may_mix=may_mix)
+            self._climbs[variant, may_mix] = self._ladder.climb(
+                plain, may_mix=may_mix, may_train=self._request.trains and _is_trainable(variant)
+            )
         return self._climbs[variant, may_mix]
 
     def _keeps(self, candidate: Candidate) -> bool:
         return keeps_accuracy(candidate, self._request.max_drop)
+
+
+def _is_trainable(variant: Variant) -> bool:
+    """Return whether training makes such models: integers at their borders, a scale for each channel."""
+    return variant.io is Io.OWN and variant.is_per_channel
 
 
 def makers(jobs: int, model_bytes: int) -> int:

@@ -19,12 +19,13 @@ from edgeferry.converter.formats.registry import Format, FormatName
 from edgeferry.converter.measure import Measurement, measure, parse_specs
 from edgeferry.converter.quantize import quantize
 from edgeferry.converter.repair.attempts import Findings, make_attempts
-from edgeferry.converter.repair.plan import Rung
+from edgeferry.converter.repair.plan import Attempt, Rung, attempts
 from edgeferry.converter.request import ConversionRequest
 from edgeferry.converter.samples import Samples
 from edgeferry.converter.schemes import Engine, Variant
 from edgeferry.converter.selection import Candidate, Unavailable
 from edgeferry.converter.stages import Stages
+from edgeferry.converter.training.job import training_job
 from edgeferry.device_profiles import Scheme
 from edgeferry.wire.desired import TensorSpec
 
@@ -155,6 +156,8 @@ class Workshop:
             ConverterError: The child process failed.
         """
         self._progress(f"repairing {variant}: {rung}")
+        if rung is Rung.TRAINING:
+            return self._trained(variant)
         return make_attempts(
             self._stages,
             float_model.model,
@@ -164,6 +167,18 @@ class Workshop:
             folder=self._new_folder(f"{variant.file_name}.{rung.name.lower()}"),
             deadline_s=self._request.deadline_s,
         )
+
+    def _trained(self, variant: Variant) -> Findings:
+        samples = self._request.calibration or self._samples.path
+        folder = self._new_folder(f"{variant.file_name}.training")
+        job = training_job(self._request.model, samples)
+        outputs = ["model.tflite"]
+        what, deadline_s = f"training {self._request.model.name}", self._request.deadline_s
+        self._stages.run(
+            "edgeferry.converter.training", job, folder=folder, what=what, outputs=outputs, deadline_s=deadline_s
+        )
+        made = tuple(Attempt(repair, 0.0, outputs[0]) for repair in attempts(Rung.TRAINING, variant.repair))
+        return Findings(folder, made, (), ())
 
     def judge(self, variant: Variant, model: Path, float_model: Made) -> Made:
         """Return the model in the file ``model``, measured and evaluated on all samples.

@@ -40,15 +40,16 @@ class Ladder:
         self._float_model = float_model
         self._keeps = keeps
 
-    def climb(self, plain: Made, *, may_mix: bool) -> Climb:
+    def climb(self, plain: Made, *, may_mix: bool, may_train: bool = False) -> Climb:
         """Return what repairs of ``plain`` come to.
 
         Args:
             plain: The model that loses too much.
             may_mix: Whether the runtime may run some layers in float.
+            may_train: Whether the source may be trained.
         """
         reached, steps = plain, []
-        for rung in rungs(plain.variant.scheme, may_mix=may_mix):
+        for rung in rungs(plain.variant.scheme, may_mix=may_mix, may_train=may_train):
             judged, step = self._step(reached.variant, rung)
             steps.append(step)
             if judged is not None and (step.is_enough or _surely_loses_less(judged, reached)):

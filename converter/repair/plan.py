@@ -1,6 +1,6 @@
 """The repair ladder: what is tried, in what order, for a scheme that loses too much. Pure.
 
-    better ranges -> equalized channels, corrected biases -> the layers that lose most in float
+    better ranges -> equalized channels, corrected biases -> the layers that lose most in float -> training, if allowed
 
 Each rung keeps what the rungs below it have gained. A rung's attempts are compared on calibration samples, without
 labels, by how far they stray from the float model; the best one is judged like any other candidate. The first that
@@ -35,6 +35,7 @@ class Rung(StrEnum):
     RANGES = "better calibration"
     EQUALIZATION = "cross-layer equalization"
     FLOAT_LAYERS = "worst layers in float"
+    TRAINING = "quantization-aware training"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -45,12 +46,14 @@ class Repair:
         is_equalized: Channels have been rescaled between layers.
         is_corrected: Biases make up for the rounding of weights.
         float_layers: Scopes of operations that stay in float; as litert-quantizer names them.
+        is_trained: The weights were trained to be rounded; nothing else is done then.
     """
 
     ranges: Ranges = Ranges.MIN_MAX
     is_equalized: bool = False
     is_corrected: bool = False
     float_layers: tuple[str, ...] = ()
+    is_trained: bool = False
 
     @property
     def sentence(self) -> str:
@@ -59,6 +62,7 @@ class Repair:
         words += ["cross-layer equalization"] * self.is_equalized + ["bias correction"] * self.is_corrected
         count = len(self.float_layers)
         words += [f"{count} layer{'s' * (count > 1)} in float"] * bool(count)
+        words += ["quantization-aware training"] * self.is_trained
         return ", ".join(words)
 
 
@@ -114,14 +118,15 @@ class Step:
     sentence: str
 
 
-def rungs(scheme: Scheme, *, may_mix: bool) -> tuple[Rung, ...]:
+def rungs(scheme: Scheme, *, may_mix: bool, may_train: bool = False) -> tuple[Rung, ...]:
     """Return the rungs for ``scheme``, the lowest first; none for one that has nothing to repair.
 
     Args:
         scheme: Of the model.
         may_mix: Whether the runtime may run some layers in float.
+        may_train: Whether the source is a model that can be trained, and somebody has allowed it.
     """
-    last = (Rung.FLOAT_LAYERS,) * may_mix
+    last = (Rung.FLOAT_LAYERS,) * may_mix + (Rung.TRAINING,) * (may_train and scheme is Scheme.INT8)
     if scheme in (Scheme.INT8, Scheme.INT16X8):
         return (Rung.RANGES, Rung.EQUALIZATION, *last)
     if scheme is Scheme.DYNAMIC_INT8:  # finds its ranges by itself at each inference
@@ -137,6 +142,8 @@ def attempts(rung: Rung, so_far: Repair, worst: Sequence[Sequence[str]] = ()) ->
         so_far: The best of the rungs below.
         worst: For `Rung.FLOAT_LAYERS`: scopes of all layers, in groups, those that lose most first.
     """
+    if rung is Rung.TRAINING:  # starts from the source: what repairs have done to its copy is not needed
+        return (Repair(is_trained=True),)
     if rung is Rung.RANGES:
         others = (Ranges.PERCENTILE, Ranges.LEAST_ERROR, Ranges.MOVING_AVERAGE)
         return tuple(replace(so_far, ranges=ranges) for ranges in others)

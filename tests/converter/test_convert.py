@@ -504,3 +504,11 @@ def test_tensorflow_cannot_quantize_what_is_tensorflow_lite_already(linear, run,
 
     assert result.exit_code == 2
     assert "--engine tensorflow needs the model that the .tflite was made of" in result.stderr
+
+
+def test_a_model_that_cannot_be_trained_is_told_before_anything_starts(linear, run, tmp_path):
+    result = run(linear.arguments(tmp_path, "-p", "generic-x86-64", "--allow-training"))
+
+    assert result.exit_code == 2
+    assert "--allow-training needs the Keras model that it was made of" in result.stderr
+    assert list(tmp_path.iterdir()) == []

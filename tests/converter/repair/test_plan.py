@@ -99,3 +99,16 @@ def test_where_nothing_was_made_nothing_is_judged(rung: Rung) -> None:
 )
 def test_a_repair_has_a_sentence(repair: Repair, sentence: str) -> None:
     assert repair.sentence == sentence
+
+
+@pytest.mark.parametrize(("scheme", "is_last"), [(Scheme.INT8, True), (Scheme.INT16X8, False), (Scheme.FLOAT16, False)])
+def test_training_is_the_last_rung_of_int8_and_only_where_it_is_allowed(scheme: Scheme, is_last: bool) -> None:
+    assert Rung.TRAINING not in rungs(scheme, may_mix=True)
+    assert (rungs(scheme, may_mix=True, may_train=True)[-1:] == (Rung.TRAINING,)) is is_last
+
+
+def test_training_starts_from_the_source_without_what_repairs_did_to_its_copy() -> None:
+    (repair,) = attempts(Rung.TRAINING, Repair(Ranges.PERCENTILE, is_equalized=True))
+
+    assert repair == Repair(is_trained=True)
+    assert repair.sentence == "quantization-aware training"
