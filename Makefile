@@ -13,7 +13,7 @@ PURE := wire/*,agent/effects.py,agent/events.py,agent/doctor/finding.py,agent/do
 # The same in the training.
 TRAINING_PURE := converter/training/batches.py,converter/training/centroids.py,converter/training/kinds.py,converter/training/masks.py,converter/training/recipe.py,converter/training/strategies.py
 
-.PHONY: demo test check acceptance soak fuzz wheel clean mosquitto
+.PHONY: demo test check acceptance soak fuzz power-cuts wheel clean mosquitto
 
 # The same in the serving process.
 SERVING_PURE := agent/serving/inflating.py,agent/serving/nested_json.py,agent/serving/oip_classes.py,agent/serving/pipelines/framing.py,agent/serving/protobuf.py,agent/serving/protos.py,agent/serving/signatures.py,agent/serving/tfs_examples.py,agent/serving/tfs_json.py,agent/serving/tfs_paths.py,agent/serving/tfs_predict.py,agent/serving/tfs_tensors.py
@@ -37,7 +37,7 @@ check: $(VENV)/.ready ## lint, format, types and import rules
 acceptance: $(VENV)/.ready mosquitto ## tests that take minutes
 	$(PYTEST) $(WORKERS) -m acceptance
 
-soak: $(VENV)/.ready mosquitto ## tests that take an hour
+soak: $(VENV)/.ready mosquitto ## tests that take an hour: 1,000 random kills among them
 	$(PYTEST) $(WORKERS) -m soak
 
 INPUTS ?= 1000000
@@ -45,6 +45,9 @@ FIRST ?= 0
 
 fuzz: $(VENV)/.ready ## a million inputs for the parsers, some minutes; FIRST=1000000 makes others
 	$(BIN)/python -m tests.fuzz --inputs $(INPUTS) --first $(FIRST)
+
+power-cuts: $(VENV)/.ready ## cut the power after every step on the disk, start again on all that may be left, and count
+	$(BIN)/python -m tests.agent.cutting
 
 wheel: $(VENV)/.ready ## build the wheel into dist/
 	$(BIN)/python -m build --wheel

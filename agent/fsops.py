@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from edgeferry.agent.errors import AlreadyRunningError, DiskFullError, StoreError
 
-__all__ = ["Disk", "Usage", "explained"]
+__all__ = ["Disk", "SystemCalls", "Usage", "explained"]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TEMPORARY = ".new"
@@ -29,8 +30,74 @@ class Usage:
     free_bytes: int
 
 
+class SystemCalls(Protocol):
+    """Everything of `os` that changes the file system here; each is one step at which the power can go.
+
+    The tests' simulator of power cuts records them.
+    """
+
+    def open(self, path: Path, flags: int, mode: int, /) -> int:
+        """Return a descriptor of a file or directory."""
+        ...
+
+    def close(self, fd: int, /) -> None:
+        """Give a descriptor back."""
+        ...
+
+    def write(self, fd: int, data: bytes | memoryview, /) -> int:
+        """Return how much was written at the end."""
+        ...
+
+    def pwrite(self, fd: int, data: bytes | memoryview, offset: int, /) -> int:
+        """Return how much was written at ``offset``."""
+        ...
+
+    def ftruncate(self, fd: int, length: int, /) -> None:
+        """Cut or extend a file."""
+        ...
+
+    def posix_fallocate(self, fd: int, offset: int, length: int, /) -> None:
+        """Reserve room."""
+        ...
+
+    def fsync(self, fd: int, /) -> None:
+        """Make a file, or the entries of a directory, last."""
+        ...
+
+    def fdatasync(self, fd: int, /) -> None:
+        """Make the data of a file last."""
+        ...
+
+    def replace(self, source: Path, target: Path, /) -> None:
+        """Rename, replacing what is there."""
+        ...
+
+    def symlink(self, target: str, path: Path, /) -> None:
+        """Make a symbolic link."""
+        ...
+
+    def unlink(self, path: Path, /) -> None:
+        """Remove a file or link."""
+        ...
+
+    def mkdir(self, path: Path, mode: int, /) -> None:
+        """Make a directory."""
+        ...
+
+    def rmdir(self, path: Path, /) -> None:
+        """Remove an empty directory."""
+        ...
+
+
 class Disk:
-    """Changes to the file system; a simulator of crashes stands in for it in tests."""
+    """Changes to the file system.
+
+    Args:
+        system: What they are made with.
+    """
+
+    def __init__(self, system: SystemCalls = os) -> None:
+        self._system = system
 
     def make_directory(self, path: Path) -> None:
         """Make ``path`` (mode 0700) and what is missing above it, lasting; do nothing when it is there."""
@@ -38,7 +105,7 @@ class Disk:
             return
         self.make_directory(path.parent)
         with explained(path, "make the directory"):
-            path.mkdir(mode=0o700, exist_ok=True)
+            self._system.mkdir(path, 0o700)
             self.sync_directory(path.parent)
 
     def write(self, path: Path, data: bytes) -> None:
@@ -46,15 +113,15 @@ class Disk:
         temporary = path.with_name(path.name + _TEMPORARY)
         with explained(path, "write"):
             try:
-                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+                descriptor = self._open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
                 try:
-                    _write_all(descriptor, data)
-                    os.fsync(descriptor)
+                    self._write_all(descriptor, data)
+                    self._system.fsync(descriptor)
                 finally:
-                    os.close(descriptor)
-                temporary.replace(path)
+                    self._system.close(descriptor)
+                self._system.replace(temporary, path)
             except OSError:
-                temporary.unlink(missing_ok=True)
+                self._unlink(temporary)
                 raise
             self.sync_directory(path.parent)
 
@@ -65,65 +132,69 @@ class Disk:
         """
         with explained(path, "append to"):
             is_new = not path.exists()
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            descriptor = self._open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             size_bytes = os.fstat(descriptor).st_size
             try:
-                _write_all(descriptor, data)
-                os.fsync(descriptor)
+                self._write_all(descriptor, data)
+                self._system.fsync(descriptor)
             except OSError:
                 with suppress(OSError):  # what was refused before is what has to be told
-                    os.ftruncate(descriptor, size_bytes)
+                    self._system.ftruncate(descriptor, size_bytes)
                 raise
             finally:
-                os.close(descriptor)
+                self._system.close(descriptor)
             if is_new:
                 self.sync_directory(path.parent)
 
     def truncate(self, path: Path, size_bytes: int) -> None:
         """Cut ``path`` to ``size_bytes``, lasting."""
-        with explained(path, "truncate"), path.open("r+b") as file:
-            file.truncate(size_bytes)
-            os.fsync(file.fileno())
+        with explained(path, "truncate"):
+            descriptor = self._open_file(path, os.O_WRONLY)
+            try:
+                self._system.ftruncate(descriptor, size_bytes)
+                self._system.fsync(descriptor)
+            finally:
+                self._system.close(descriptor)
 
     def allocate(self, path: Path, size_bytes: int) -> None:
         """Make ``path`` with ``size_bytes`` of room reserved for it, lasting."""
         with explained(path, "allocate"):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            descriptor = self._open_file(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
             try:
                 if size_bytes:
-                    os.posix_fallocate(descriptor, 0, size_bytes)
-                os.fsync(descriptor)
+                    self._system.posix_fallocate(descriptor, 0, size_bytes)
+                self._system.fsync(descriptor)
             finally:
-                os.close(descriptor)
+                self._system.close(descriptor)
             self.sync_directory(path.parent)
 
     def open_for_blocks(self, path: Path) -> int:
         """Return a descriptor of an allocated file for ``write_at``, ``sync`` and ``close``."""
         with explained(path, "open"):
-            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            return self._open_file(path, os.O_RDWR)
 
     def write_at(self, descriptor: int, data: bytes | memoryview, offset: int) -> None:
         """Write ``data`` at ``offset``; it lasts only after ``sync``."""
         with explained(Path(f"descriptor {descriptor}"), "write"):
             view = memoryview(data)
             while view:
-                written = os.pwrite(descriptor, view, offset)
+                written = self._system.pwrite(descriptor, view, offset)
                 view, offset = view[written:], offset + written
 
     def sync(self, descriptor: int) -> None:
         """Make what was written to ``descriptor`` last."""
         with explained(Path(f"descriptor {descriptor}"), "sync"):
-            os.fdatasync(descriptor)
+            self._system.fdatasync(descriptor)
 
     def close(self, descriptor: int) -> None:
         """Close ``descriptor`` without syncing it."""
         with explained(Path(f"descriptor {descriptor}"), "close"):
-            os.close(descriptor)
+            self._system.close(descriptor)
 
     def move(self, source: Path, target: Path) -> None:
         """Rename ``source`` to ``target`` in one step that lasts; ``target`` is replaced."""
         with explained(target, "rename to"):
-            source.replace(target)
+            self._system.replace(source, target)
             self.sync_directory(target.parent)
             if source.parent != target.parent:
                 self.sync_directory(source.parent)
@@ -132,28 +203,37 @@ class Disk:
         """Make ``path`` a symbolic link to ``target``, replacing one that is there."""
         temporary = path.with_name(path.name + _TEMPORARY)
         with explained(path, "link"):
-            temporary.unlink(missing_ok=True)
-            temporary.symlink_to(target)
-            temporary.replace(path)
+            self._unlink(temporary)
+            self._system.symlink(target, temporary)
+            self._system.replace(temporary, path)
 
     def remove(self, path: Path) -> None:
         """Remove a file or link; nothing happens when it is missing. It may come back after a power cut."""
         with explained(path, "remove"):
-            path.unlink(missing_ok=True)
+            self._unlink(path)
 
     def remove_directory(self, path: Path) -> None:
         """Remove an empty directory; nothing happens when it is missing."""
         with explained(path, "remove"):
             if path.is_dir():
-                path.rmdir()
+                self._system.rmdir(path)
 
     def sync_directory(self, path: Path) -> None:
         """Make the entries of a directory last."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = self._open_file(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(descriptor)
+            self._system.fsync(descriptor)
         finally:
-            os.close(descriptor)
+            self._system.close(descriptor)
+
+    def settle(self, path: Path) -> None:
+        """Make a file or directory last as it is; a killed process may have left it unsynced."""
+        with explained(path, "sync"):
+            descriptor = self._open_file(path, os.O_RDONLY)
+            try:
+                self._system.fsync(descriptor)
+            finally:
+                self._system.close(descriptor)
 
     def usage(self, path: Path) -> Usage:
         """Return the room on the partition that holds ``path``."""
@@ -168,19 +248,25 @@ class Disk:
             AlreadyRunningError: Another process has it.
         """
         with explained(path, "lock"):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = self._open_file(path, os.O_RDWR | os.O_CREAT)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as err:
-                os.close(descriptor)
+                self._system.close(descriptor)
                 raise AlreadyRunningError(f"{path.parent} is in use by another edgeferry-agent; stop that one") from err
             return descriptor
 
+    def _open_file(self, path: Path, flags: int) -> int:
+        return self._system.open(path, flags | os.O_CLOEXEC, 0o600)
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    def _write_all(self, descriptor: int, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self._system.write(descriptor, view) :]
+
+    def _unlink(self, path: Path) -> None:
+        with suppress(FileNotFoundError):
+            self._system.unlink(path)
 
 
 @contextmanager

@@ -47,8 +47,12 @@ class Spool:
     def open(self) -> None:
         """Read what is there and mend what a crash has cut."""
         self._disk.make_directory(self._directory)
-        for path in sorted(self._directory.glob("*.jsonl")):
-            events = self._mend(path)
+        for path in self._directory.glob("*.new"):  # a crash leaves it
+            self._disk.remove(path)
+        self._disk.settle(self._directory)
+        paths = sorted(self._directory.glob("*.jsonl"))
+        for path in paths:
+            events = self._mend(path, is_newest=path == paths[-1])
             self._counts[int(path.stem)] = len(events)
             self.last_seq = max([self.last_seq, *(event.seq for event in events)])
         self.acknowledged_seq = min(self._read_acknowledged(), self.last_seq)
@@ -89,11 +93,13 @@ class Spool:
             del self._counts[oldest]
             self.dropped += max(following - max(oldest, self.acknowledged_seq + 1), 0)
 
-    def _mend(self, path: Path) -> list[Event]:
+    def _mend(self, path: Path, *, is_newest: bool) -> list[Event]:
         data = _bytes_of(path)
         whole_bytes = data.rfind(b"\n") + 1
         if whole_bytes != len(data):
             self._disk.truncate(path, whole_bytes)
+        elif is_newest:
+            self._disk.settle(path)  # a line that a killed process had not synced would count, and could still be lost
         events = _parse(data)
         if damaged := data.count(b"\n") - len(events):
             logger.warning("%s: lines that are no events, skipped and kept: %d", path, damaged)

@@ -12,6 +12,7 @@ Every change goes through `fsops.Disk`.
 import hashlib
 import logging
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,13 +64,28 @@ class Store:
     def open(self) -> None:
         """Make the directories and take the lock for the life of this process.
 
+        What is there lasts from here on: what is decided now must not rest on what a killed process left unsynced.
+
         Raises:
             AlreadyRunningError: Another agent has the directory.
             StoreError: It cannot be made or written.
         """
-        for path in (self.directory, self._blobs, self._partial, self._tuf, self._models):
+        folders = (self.directory, self._blobs, self._partial, self._tuf, self._models)
+        for path in folders:
             self._disk.make_directory(path)
         self._disk.lock(self.directory / "lock")
+        for path in self._temporary_files():
+            self._disk.remove(path)
+        for path in folders:
+            self._disk.settle(path)
+        with suppress(StoreError):  # not ours, perhaps not even readable
+            self._disk.settle(self.directory.parent)
+
+    def _temporary_files(self) -> list[Path]:
+        """Return what a crash has left beside the places where it was to go; in ``partial`` `collect` removes it."""
+        return [
+            path for pattern in ("*.new", "tuf/*.new", "models/*/active.new") for path in self.directory.glob(pattern)
+        ]
 
     # State and metadata (main loop)
 
@@ -240,7 +256,7 @@ class Store:
             path
             for folder in (self._blobs, self._partial)
             for path in _entries(folder)
-            if path.name.removesuffix(".map") not in kept or _is_lonely_map(path)
+            if path.name.removesuffix(".map") not in kept or self._is_left_over(path)
         ]
         for path in unwanted:
             self._disk.remove(path)
@@ -274,6 +290,12 @@ class Store:
                 f" {floor} MiB to stay free; make room on the device"
             )
 
+    def _is_left_over(self, path: Path) -> bool:
+        """Tell whether a crash came between a blob's move and the removal of what it was moved from."""
+        if path.suffix == ".map":
+            return not path.with_suffix("").exists()
+        return path.parent == self._partial and _size_of(path) == _size_of(self.blob_path(path.name))
+
     def _map_path(self, sha256: str) -> Path:
         return self._partial / f"{sha256}.map"
 
@@ -296,11 +318,6 @@ def _size_of(path: Path) -> int | None:
             return path.stat().st_size
         except FileNotFoundError:
             return None
-
-
-def _is_lonely_map(path: Path) -> bool:
-    """Tell whether this is the map of a blob that is whole: a crash came between its move and the map's removal."""
-    return path.suffix == ".map" and not path.with_suffix("").exists()
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -217,6 +217,12 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestBroke
     yield from _running(kind(_folder(tmp_path), passwords=_passwords()))
 
 
+@contextlib.contextmanager
+def mosquitto(folder: Path) -> Iterator[TestBroker]:
+    """Yield a running mosquitto that keeps its files below ``folder``."""
+    yield from _running(MosquittoBroker(_folder(folder), passwords=_passwords()))
+
+
 @pytest.fixture
 def mosquitto(tmp_path: Path) -> Iterator[MosquittoBroker]:
     """Yield a running mosquitto."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from edgeferry.agent.fsops import Disk, Usage, explained
+from edgeferry.agent.fsops import Disk, SystemCalls, Usage, explained
 
 ROOM = Usage(total_bytes=64 << 30, free_bytes=32 << 30)  # what is free on this machine decides no test
 
@@ -55,10 +55,13 @@ class FaultyDisk(Disk):
     Attributes:
         operations: Name and file of what was done, in order.
         usage_told: What the partition is said to have.
+        block_bytes: How much was written to partial blobs.
     """
 
-    def __init__(self, strike: Kill | Fault | None = None) -> None:
+    def __init__(self, strike: Kill | Fault | None = None, system: SystemCalls = os) -> None:
+        super().__init__(system)
         self.operations: list[str] = []
+        self.block_bytes = 0
         self.usage_told = ROOM
         self._strike = strike
         self._open: set[int] = set()
@@ -104,6 +107,7 @@ class FaultyDisk(Disk):
     def write_at(self, descriptor: int, data: bytes | memoryview, offset: int) -> None:
         with self._operation("write_at", None, lambda: os.pwrite(descriptor, data[: len(data) // 2], offset)):
             super().write_at(descriptor, data, offset)
+            self.block_bytes += len(data)
 
     def sync(self, descriptor: int) -> None:
         with self._operation("sync", None):

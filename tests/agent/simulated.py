@@ -111,9 +111,11 @@ class Fleet:
         self.blobs[ref.sha256] = data
         return ref
 
-    def artifact(self, version: int, model: str = MODEL, *, blocks: int = 5, like: int = 0) -> ModelWish:
+    def artifact(
+        self, version: int, model: str = MODEL, *, blocks: int = 5, like: int = 0, block_bytes: int = BLOCK_BYTES
+    ) -> ModelWish:
         """Add an artifact and return the wish for it; ``like`` is the version from which it hardly differs."""
-        data = random.Random(f"{model} {like or version}").randbytes(blocks * BLOCK_BYTES - 100)
+        data = random.Random(f"{model} {like or version}").randbytes(blocks * block_bytes - 100)
         if like:
             data = bytes((byte + (at % 100 == 0)) % 256 for at, byte in enumerate(data))
         selftest = f"golden {model} {version}".encode()
@@ -126,7 +128,7 @@ class Fleet:
             version=version,
             profile="generic-x86-64",
             scheme="int8",
-            blobs=(manifest_blob("model", data), manifest_blob("selftest", selftest)),
+            blobs=(manifest_blob("model", data, block_bytes), manifest_blob("selftest", selftest)),
             inputs=(tensor,),
             outputs=(tensor,),
             selftest=SelfTestSpec(samples=1),
@@ -373,6 +375,7 @@ class SimulatedAgent:
         hands: Trial and serving process.
         disk: The disk; a faulty one may strike already here.
         notifier: The way to the service manager.
+        hear: Is told of every message that it says.
     """
 
     def __init__(
@@ -383,7 +386,9 @@ class SimulatedAgent:
         hands: SimulatedHands | None = None,
         disk: FaultyDisk,
         notifier: Notifier | None = None,
+        hear: Callable[[Said], None] = lambda _said: None,
     ) -> None:
+        self._hear = hear
         self.notifier = notifier or Notifier("", 0.0)
         self.is_healthy = True
         self.fleet = fleet
@@ -495,6 +500,7 @@ class SimulatedAgent:
         self.post.publish(TOPICS.blob_request(DEVICE), encode(request))
 
     def _route(self, number: int, said: Said) -> None:
+        self._hear(said)
         if said.topic == TOPICS.blob_request(DEVICE):
             for frame in self.fleet.frames(said.payload) if self.fleet.is_served else []:
                 self.hear(TOPICS.device(DEVICE, TopicKind.BLOCK), frame)

@@ -115,6 +115,15 @@ def test_a_line_that_a_kill_has_cut_is_removed_and_its_event_comes_again(memory_
     assert numbers(spool_in(memory_path)) == [1, 2, 3, 4]
 
 
+def test_what_a_crash_has_left_beside_its_place_is_removed(memory_path: Path) -> None:
+    spool_in(memory_path)
+    (memory_path / "spool" / "acknowledged.new").write_bytes(b"1")
+
+    spool_in(memory_path)
+
+    assert list((memory_path / "spool").glob("*.new")) == []
+
+
 def test_a_kill_in_the_first_line_of_a_segment_is_mended(memory_path: Path) -> None:
     with pytest.raises(Killed):
         spool_in(memory_path, FaultyDisk(Kill(1, Manner.TORN))).append(events(1, 1))

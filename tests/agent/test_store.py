@@ -276,6 +276,27 @@ class TestRoom:
         assert names(store, "blobs") == [kept.sha256]
         assert names(store, "partial") == []
 
+    def test_collecting_removes_what_a_blob_was_moved_from_and_is_back_after_a_power_cut(self, store: Store) -> None:
+        want = fill(store)
+        store.check_blob(want.blob)
+        (store.directory / "partial" / want.blob.sha256).write_bytes(DATA)
+
+        store.collect({want.blob.sha256})
+
+        assert names(store, "blobs") == [want.blob.sha256]
+        assert names(store, "partial") == []
+
+    def test_opening_removes_what_a_crash_has_left_beside_its_place(self, tmp_path: Path) -> None:
+        (tmp_path / "tuf").mkdir()
+        (tmp_path / "models" / "cats").mkdir(parents=True)
+        for name in ("state.new", "tuf/timestamp.json.new", "models/cats/active.new"):
+            (tmp_path / name).touch()
+        (tmp_path / "models" / "cats" / "notes.new").touch()  # a person's
+
+        store_in(tmp_path)
+
+        assert [path.name for path in tmp_path.rglob("*.new")] == ["notes.new"]
+
     def test_collecting_keeps_what_is_on_its_way(self, store: Store) -> None:
         want = fill(store, blocks=1)
 

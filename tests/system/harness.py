@@ -13,9 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
 from edgeferry.fleet.settings import Passwords
+from edgeferry.inference.model import Model
+from edgeferry.inference.quantization import dequantize, quantize
 from tests.brokers import TestBroker, free_port
 
 PROFILE = "generic-x86-64"
@@ -43,6 +46,14 @@ def wait_until(
     while not is_so():
         assert time.monotonic() < deadline_s, f"waited {patience_s:.0f} s for {what}\n{tell()}"
         time.sleep(0.005)
+
+
+def on_host(model_file: Path, samples: np.ndarray) -> np.ndarray:
+    """Return what LiteRT itself answers for ``samples``, dequantized."""
+    model = Model.load(model_file)
+    (x,), (scores,) = model.inputs, model.outputs
+    rows = [model.run({x.name: quantize(sample[np.newaxis], x)})[scores.name] for sample in samples]
+    return dequantize(np.concatenate(rows), scores)
 
 
 @dataclass
@@ -102,10 +113,15 @@ class Agent:
 
     def serving_pid(self) -> int | None:
         """Return the process id of the serving process; None while there is none."""
-        for child in psutil.Process(self.pid).children():
-            if "edgeferry.agent.serving" in child.cmdline():
-                return child.pid
-        return None
+        return self._child_pid("edgeferry.agent.serving")
+
+    def trial_pid(self) -> int | None:
+        """Return the process id of the trial; None while there is none."""
+        return self._child_pid("edgeferry.agent.serving.trial")
+
+    def _child_pid(self, module: str) -> int | None:
+        children = psutil.Process(self.pid).children()
+        return next((child.pid for child in children if module in child.cmdline()), None)
 
     def saved_version(self, model: str) -> int:
         """Return the active version in the state file; asking the broker instead would take a process each time."""

@@ -9,22 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeferry.inference.model import Model
-from edgeferry.inference.quantization import dequantize, quantize
 from tests.models import artifact_folder
-from tests.system.harness import System, wait_until
+from tests.system.harness import System, on_host, wait_until
 
 pytestmark = pytest.mark.broker
 
 SAMPLES = np.random.default_rng(7).random((40, 64), dtype=np.float32)
-
-
-def on_host(model_file: Path, samples: np.ndarray) -> np.ndarray:
-    """Return what LiteRT itself answers for ``samples``, dequantized."""
-    model = Model.load(model_file)
-    (x,), (scores,) = model.inputs, model.outputs
-    rows = [model.run({x.name: quantize(sample[np.newaxis], x)})[scores.name] for sample in samples]
-    return dequantize(np.concatenate(rows), scores)
 
 
 def infer(fleet: System, device: str) -> tuple[np.ndarray, list[str]]:
