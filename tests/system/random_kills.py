@@ -42,7 +42,8 @@ VERSIONS = (1, 2, 3, 4)
 FEATURES, CLASSES = 64, 32_000  # a model of 2 MB with few inputs
 STRIKES = (3, 8)  # in a round
 PAUSE_S = 0.6  # at most, before a strike
-ABSENT_S = 3.0  # wait this long for a victim that is not there, such as a trial
+TRIAL_EVERY = 4  # rounds
+ABSENT_S = 10.0  # wait this long for a victim that is not there yet, such as a trial
 SETTLE_S = 90.0
 PUSH_S = 180.0
 SAMPLE = np.linspace(0, 1, FEATURES, dtype=np.float32)
@@ -120,8 +121,8 @@ class Spree:
         before = self._version
         self._version = self._random.choice([version for version in VERSIONS if version != before])
         push = self.fleet.start("push", str(self._folders[self._version]), "--retry", "--timeout", str(PUSH_S))
-        for _ in range(min(self._random.randint(*STRIKES), most)):
-            victim, pause_s = self._random.choice(VICTIMS), self._random.uniform(0, PAUSE_S)
+        for victim in self._victims()[:most]:
+            pause_s = self._random.uniform(0, PAUSE_S)
             time.sleep(pause_s)
             self.kills[victim] += self._strike(victim, pause_s)
         began_s = time.monotonic()
@@ -135,6 +136,13 @@ class Spree:
             self.fleet.must("push", str(self._folders[self._version]), "--retry", timeout_s=PUSH_S)
         self._check_well()
         push.wait(PUSH_S)
+
+    def _victims(self) -> list[str]:
+        """Return who is struck in this round; a trial is there only once, and what follows strikes what comes of it."""
+        victims = self._random.choices(
+            [victim for victim in VICTIMS if victim != "trial"], k=self._random.randint(*STRIKES)
+        )
+        return ["trial", *victims] if len(self.settled_s) % TRIAL_EVERY == 0 else victims
 
     def _is_published(self, push: subprocess.Popen[bytes]) -> bool:
         """Wait until the wish has got to the device, or the push has given up before it was published."""
