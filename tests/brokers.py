@@ -33,6 +33,7 @@ __all__ = [
     "broker",
     "free_port",
     "mosquitto",
+    "running_mosquitto",
     "tls_broker",
 ]
 
@@ -218,7 +219,7 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestBroke
 
 
 @contextlib.contextmanager
-def mosquitto(folder: Path) -> Iterator[TestBroker]:
+def running_mosquitto(folder: Path) -> Iterator[TestBroker]:
     """Yield a running mosquitto that keeps its files below ``folder``."""
     yield from _running(MosquittoBroker(_folder(folder), passwords=_passwords()))
 

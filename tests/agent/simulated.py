@@ -376,6 +376,7 @@ class SimulatedAgent:
         disk: The disk; a faulty one may strike already here.
         notifier: The way to the service manager.
         hear: Is told of every message that it says.
+        watch_s: How long a version is watched.
     """
 
     def __init__(
@@ -387,6 +388,7 @@ class SimulatedAgent:
         disk: FaultyDisk,
         notifier: Notifier | None = None,
         hear: Callable[[Said], None] = lambda _said: None,
+        watch_s: int = 30,
     ) -> None:
         self._hear = hear
         self.notifier = notifier or Notifier("", 0.0)
@@ -413,7 +415,7 @@ class SimulatedAgent:
         )
         self.samples = 0
         self.joined: list[tuple[str, ...]] = []
-        self.runner = Runner(Settings(DEVICE, "cafe", 30, 10), self._parts(), self.store.load_state())
+        self.runner = Runner(Settings(DEVICE, "cafe", watch_s, 10), self._parts(), self.store.load_state())
 
     def run(self, *happenings: Callable[[], object]) -> None:
         """Boot, hear what the broker has retained, and live until nothing is left to do.

@@ -32,6 +32,9 @@ __all__ = [
 ]
 
 
+LONG_S = 86_400  # a watch that is not over while hundreds of lives go on from the middle of it
+
+
 @dataclass
 class Story:
     """Something that a device lives through.
@@ -58,7 +61,7 @@ class Story:
         """Live one life in ``home`` and let ``hear`` hear it; return None when the agent was killed."""
         hands = self.make_hands()
         try:
-            agent = SimulatedAgent(home, self.fleet, hands=hands, disk=disk, hear=hear)
+            agent = SimulatedAgent(home, self.fleet, hands=hands, disk=disk, hear=hear, watch_s=LONG_S)
             agent.run(lambda: self.happens(agent))
         except Killed:
             return None

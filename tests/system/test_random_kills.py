@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.brokers import mosquitto
+from tests.brokers import running_mosquitto
 from tests.system.harness import system
 from tests.system.random_kills import VICTIMS, spree
 
@@ -14,7 +14,7 @@ SEED = int(os.environ.get("EDGEFERRY_SEED", random.randrange(1 << 32)))
 
 
 def kill(folder: Path, kills: int) -> None:
-    with mosquitto(folder) as broker, system(folder / "system", broker) as fleet:
+    with running_mosquitto(folder) as broker, system(folder / "system", broker) as fleet:
         made = spree(fleet, SEED)
         for line in made.run(kills):
             print(line)
