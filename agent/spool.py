@@ -4,7 +4,11 @@
     spool/acknowledged                    the newest seq that a broker has taken
 Segments are only appended to. A line that a crash has cut, which can only be the last, is removed at the next start:
 its event was not counted as spooled and comes again from the saved state. A whole line that is no event, because the
-disk has damaged it, is skipped and kept. When all segments are full the oldest is removed, and that is itself an event.
+disk has damaged it, is skipped and kept.
+
+When all segments are full the oldest goes, and that is itself an event. How a deployment has ended is not lost with it:
+outcomes that no broker has taken move to the front of the segment that follows. A crash between that and the removal
+leaves them in both, and they are told once.
 """
 
 import logging
@@ -25,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 SEGMENT_EVENTS = 256
 MAX_SEGMENTS = 48  # 12,288 events, about 3 MB
+MAX_OUTCOMES = 1024  # of full segments; without a broker there is hardly anything to deploy
 
 
 class Spool:
@@ -71,7 +76,10 @@ class Spool:
         """Yield the events with a greater number than ``seq``, in order."""
         for first, following in pairwise([*sorted(self._counts), sys.maxsize]):
             if following > seq + 1:
-                yield from (event for event in _parse(_bytes_of(self._path(first))) if event.seq > seq)
+                for event in _parse(_bytes_of(self._path(first))):
+                    if event.seq > seq:
+                        seq = event.seq
+                        yield event
 
     def acknowledge(self, seq: int) -> None:
         """Note that a broker has taken every event up to ``seq``."""
@@ -89,9 +97,19 @@ class Spool:
     def _drop_oldest(self) -> None:
         while len(self._counts) > MAX_SEGMENTS:
             oldest, following = sorted(self._counts)[:2]
+            untold = [e for e in _parse(_bytes_of(self._path(oldest))) if e.seq > self.acknowledged_seq]
+            outcomes = [event for event in untold if event.outcome][-MAX_OUTCOMES:]
+            if outcomes:
+                self._put_before(following, outcomes)
             self._disk.remove(self._path(oldest))
             del self._counts[oldest]
-            self.dropped += max(following - max(oldest, self.acknowledged_seq + 1), 0)
+            self.dropped += len(untold) - len(outcomes)
+
+    def _put_before(self, segment: int, outcomes: list[Event]) -> None:
+        path = self._path(segment)
+        events = {event.seq: event for event in [*outcomes, *_parse(_bytes_of(path))]}
+        self._disk.write(path, b"".join(encode(event) + b"\n" for event in events.values()))
+        self._counts[segment] = len(events)
 
     def _mend(self, path: Path, *, is_newest: bool) -> list[Event]:
         data = _bytes_of(path)

@@ -4,10 +4,11 @@ import errno
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from edgeferry.agent.errors import DiskFullError, StoreError
-from edgeferry.agent.spool import MAX_SEGMENTS, SEGMENT_EVENTS, Spool
-from edgeferry.wire.messages import Event, EventKind
+from edgeferry.agent.spool import MAX_OUTCOMES, MAX_SEGMENTS, SEGMENT_EVENTS, Spool
+from edgeferry.wire.messages import Event, EventKind, Outcome
 
 from .disk_faults import Fault, FaultyDisk, Kill, Killed, Manner
 
@@ -210,3 +211,58 @@ class TestFull:
         spool.append(events(self.whole + 1, self.whole + 1))
 
         assert spool.dropped == 6
+
+
+class TestOutcomesInAFullSpool:
+    whole = MAX_SEGMENTS * SEGMENT_EVENTS
+    lost = 3 * SEGMENT_EVENTS  # of events, each 50th of which is an outcome
+
+    def mixed(self, count: int, *, every: int = 50) -> tuple[Event, ...]:
+        return tuple(
+            replace(event(seq), outcome=Outcome.ACTIVE if seq % every == 0 else None) for seq in range(1, count + 1)
+        )
+
+    def outcomes(self, spool: Spool) -> list[int]:
+        return [event.seq for event in spool.after(0) if event.outcome]
+
+    def test_those_that_no_broker_has_taken_stay_in_order_when_all_else_goes(
+        self, spool: Spool, memory_path: Path
+    ) -> None:
+        spool.append(self.mixed(self.whole + self.lost))
+
+        kept = list(range(50, self.lost + 1, 50))
+        assert numbers(spool) == [*kept, *range(self.lost + 1, self.whole + self.lost + 1)]
+        assert spool.dropped == self.lost - len(kept)
+        assert len(segments(memory_path)) == MAX_SEGMENTS
+        assert numbers(spool_in(memory_path)) == numbers(spool)
+
+    def test_those_that_a_broker_has_taken_go_with_the_others(self, spool: Spool) -> None:
+        spool.append(self.mixed(self.whole))
+        spool.acknowledge(100)
+
+        spool.append((event(self.whole + 1),))
+
+        assert self.outcomes(spool)[:2] == [150, 200]
+
+    def test_killed_while_they_move_they_are_told_once(self, spool: Spool, memory_path: Path) -> None:
+        spool.append(self.mixed(self.whole))
+        with pytest.raises(Killed):
+            spool_in(memory_path, KilledWhileRemoving()).append((event(self.whole + 1),))
+
+        again = spool_in(memory_path)
+        again.append((event(self.whole + 2),))
+
+        assert self.outcomes(again) == list(range(50, self.whole + 1, 50))
+        assert numbers(again) == sorted(set(numbers(again)))
+        assert len(segments(memory_path)) == MAX_SEGMENTS
+
+    def test_they_have_a_bound_of_their_own(self, spool: Spool) -> None:
+        spool.append(self.mixed(self.whole + MAX_OUTCOMES + 4 * SEGMENT_EVENTS, every=1))
+
+        assert len(numbers(spool)) <= self.whole + MAX_OUTCOMES
+        assert spool.dropped == self.whole + MAX_OUTCOMES + 4 * SEGMENT_EVENTS - len(numbers(spool))
+
+
+class KilledWhileRemoving(FaultyDisk):
+    def remove(self, path: Path) -> None:
+        raise Killed(f"before {path} is removed")
