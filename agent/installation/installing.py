@@ -53,8 +53,8 @@ def install(wanted: Wanted, places: Places, service: Service) -> None:
     with held(places.lock):
         owner = have_account(places)
         is_configured_anew = configure(places, owner, wanted.token, http=wanted.http, force=wanted.force)
+        _link(places.command, str(places.current / "bin" / "edgeferry-agent"))  # first: the doctor may be needed
         _Switch(places, service).to(wanted.environment, must_restart=is_configured_anew)
-        _link(places.command, str(places.current / "bin" / "edgeferry-agent"))
         _prune(places)
 
 

@@ -10,7 +10,7 @@ from edgeferry.agent.installation.steps import must, run
 
 __all__ = ["Service", "unit_text"]
 
-_START_TIMEOUT_S = 180.0
+_START_TIMEOUT_S = 300.0  # the unit allows 60 s to stop and 180 s to start
 _SETTLE_S = 5.0
 _POLL_S = 0.5
 

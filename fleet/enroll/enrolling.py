@@ -7,6 +7,7 @@ was given to, the files that arrived on the device whole.
 import hashlib
 import ipaddress
 import os
+import secrets
 import shlex
 import time
 from collections.abc import Callable, Mapping
@@ -34,7 +35,7 @@ __all__ = ["AUTO", "Asked", "Enrolled", "enroll"]
 AUTO = "auto"
 ONLINE_PATIENCE_S = 60.0
 _ENVIRONMENT_BYTES = 300 << 20
-_JOINING = "joining"
+_JOINING = "joining-"
 
 Tell = Callable[[str], None]
 Meter = Callable[[int, int], None]
@@ -197,7 +198,7 @@ def _copy(ssh: Ssh, bundle: Bundle, place: str, tell: Tell, meter: Meter) -> Non
     wanted = _sums(bundle.path)
     there = _listed(ssh.script(_LISTING.format(place=shlex.quote(place)), timeout_s=300))
     missing = sorted(name for name, digest in wanted.items() if there.get(name) != digest)
-    strangers = sorted(set(there) - set(wanted) - {_JOINING})
+    strangers = sorted(name for name in set(there) - set(wanted) if not name.startswith(_JOINING))
     if strangers:
         ssh.script("cd {} && rm -f -- {}\n".format(shlex.quote(place), " ".join(map(shlex.quote, strangers))))
     size_bytes = sum((bundle.path / name).stat().st_size for name in missing)
@@ -220,13 +221,12 @@ def _sums(folder: Path) -> dict[str, str]:
 
 
 def _install(ssh: Ssh, place: str, token: str, found: Hardware) -> None:
-    ssh.write(f"{place}/{_JOINING}", token.encode())
+    # A name of its own: what a lost connection left running there removes its token when it ends.
+    path = f"{place}/{_JOINING}{secrets.token_hex(4)}"
+    ssh.write(path, token.encode())
     become = {"root": "", "free": "sudo -n "}.get(found.sudo, "sudo ")
-    quoted = shlex.quote(place)
-    command = (
-        f"trap 'rm -f {quoted}/{_JOINING}' EXIT; trap 'exit 1' HUP INT TERM; "
-        f"{become}sh {quoted}/install.sh --token-file {quoted}/{_JOINING}"
-    )
+    installer, joining = shlex.quote(f"{place}/install.sh"), shlex.quote(path)
+    command = f"trap 'rm -f {joining}' EXIT; trap 'exit 1' HUP INT TERM; {become}sh {installer} --token-file {joining}"
     status = ssh.interactively(f"sh -c {shlex.quote(command)}")
     if status:
         raise FleetError(f"the installation on the device ended with {status}, see above; the same command goes on")

@@ -177,6 +177,7 @@ def test_a_first_one_that_does_not_come_up_says_why_and_can_be_mended(machine: M
     environment = machine.environment("1", broken=True)
     with pytest.raises(InstallationError, match=r"the agent does not come up: agent\.yaml: profil is not a known key"):
         put(machine, environment, token())
+    assert machine.places.command.is_symlink()  # the doctor is what may help now
 
     (environment / "broken").unlink()
     put(machine, environment, token())
