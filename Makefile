@@ -13,7 +13,7 @@ PURE := wire/*,agent/effects.py,agent/events.py,agent/doctor/finding.py,agent/do
 # The same in the training.
 TRAINING_PURE := converter/training/batches.py,converter/training/centroids.py,converter/training/kinds.py,converter/training/masks.py,converter/training/recipe.py,converter/training/strategies.py
 
-.PHONY: demo test check acceptance soak fuzz power-cuts wheel clean mosquitto
+.PHONY: demo test check acceptance machines soak fuzz power-cuts wheel clean mosquitto
 
 # The same in the serving process.
 SERVING_PURE := agent/serving/inflating.py,agent/serving/nested_json.py,agent/serving/oip_classes.py,agent/serving/pipelines/framing.py,agent/serving/protobuf.py,agent/serving/protos.py,agent/serving/signatures.py,agent/serving/tfs_examples.py,agent/serving/tfs_json.py,agent/serving/tfs_paths.py,agent/serving/tfs_predict.py,agent/serving/tfs_tensors.py
@@ -36,6 +36,9 @@ check: $(VENV)/.ready ## lint, format, types and import rules
 
 acceptance: $(VENV)/.ready mosquitto ## tests that take minutes
 	$(PYTEST) $(WORKERS) -m acceptance
+
+machines: $(VENV)/.ready mosquitto ## tests on a whole machine in a container; as root, on Debian
+	$(PYTEST) 0 -m machines
 
 soak: $(VENV)/.ready mosquitto ## tests that take an hour: 1,000 random kills among them
 	$(PYTEST) $(WORKERS) -m soak
