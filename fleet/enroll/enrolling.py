@@ -102,7 +102,8 @@ def enroll(session: Session, ssh: Ssh, asked: Asked, *, tell: Tell, meter: Meter
     _install(ssh, place, token, found)
     tell("waiting for it to be online")
     _wait_until_online(session, device.id)
-    ssh.script(f"rm -rf -- {shlex.quote(place)}\n")
+    cache = shlex.quote(str(Path(place).parent))  # others may keep something there
+    ssh.script(f"cd && rm -rf -- {shlex.quote(place)} && {{ rmdir {cache} 2>/dev/null || true; }}\n")
     return Enrolled(device.id, device.profile, found, time.monotonic() - began_s)
 
 
