@@ -7,14 +7,21 @@ import subprocess
 import sys
 import threading
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edgeferry.converter.cli import convert
 from edgeferry.converter.commands.train import train
+from edgeferry.converter.formats.registry import detect
+from edgeferry.converter.repair.plan import Rung
+from edgeferry.converter.request import ConversionRequest
+from edgeferry.converter.samples import Samples
+from edgeferry.converter.stages import Stages
+from edgeferry.converter.workshop import Workshop
+from edgeferry.device_profiles import Scheme, load_profile
 from edgeferry.inference.model import Model
 
 tensorflow = [pytest.mark.tensorflow, pytest.mark.xdist_group("training"), pytest.mark.timeout(300)]
@@ -156,18 +163,22 @@ class TestTraining:
 @pytest.mark.acceptance
 @pytest.mark.tensorflow
 @pytest.mark.timeout(600)
-def test_the_repair_ladder_trains_as_its_last_rung_where_that_is_allowed(sources, tmp_path):
-    folder = sources.folder
-    samples = ["--calibration", str(folder / "train.npz"), "--evaluation", str(folder / "test.npz")]
-    words = [str(folder / "cnn.keras"), "--name", "cnn", "-p", "generic-x86-64", "--scheme", "int8", *samples]
-
-    result = CliRunner().invoke(
-        convert, [*words, "--max-drop", "0", "--allow-training", "--keep-rejected", "-o", str(tmp_path), "--json"]
+def test_the_last_rung_of_the_repair_ladder_trains_the_source(sources, tmp_path):
+    model, (train_file, test_file) = (
+        sources.folder / "cnn.keras",
+        (sources.folder / f"{n}.npz" for n in ("train", "test")),
     )
+    profile = load_profile("generic-x86-64")
+    request = ConversionRequest(model, "cnn", (profile,), tmp_path, train_file, test_file, trains=True)
+    workshop = Workshop(request, Samples.load(test_file), tmp_path, lambda _: None, Stages())
+    float_model = workshop.make_float(detect(model))
+    variant = request.variants(profile)[Scheme.INT8]
 
-    assert result.exit_code == 1  # no interval ends at 0: every rung is climbed
-    assert "repairing int8: quantization-aware training" in result.stderr
-    report = json.loads(next(tmp_path.rglob("report.json")).read_text())
-    last = report["repairs"]["int8"][-1]
-    assert (last["rung"], last["repair"]) == ("quantization-aware training", "quantization-aware training")
-    assert last["drop"] < 0.03
+    findings = workshop.attempt(variant, Rung.TRAINING, float_model)
+
+    (attempt,) = findings.attempts
+    repaired = replace(variant, repair=attempt.repair)
+    made = workshop.judge(repaired, findings.folder / attempt.file, float_model)
+    assert made.candidate.repaired_by == "quantization-aware training"
+    assert made.candidate.evaluation.drop < 0.03
+    assert made.candidate.size_bytes < float_model.candidate.size_bytes
