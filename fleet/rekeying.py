@@ -148,6 +148,10 @@ class Rekeying:
     def _adopt(self, signing: Signing, proposed: Metadata[Root]) -> bool:
         """Let ``proposed`` count when it is signed by enough, else keep it until it is."""
         before = signing.root
+        if proposed.signed == before:
+            raise UsageError(
+                f"root {before.version} has enough signatures and is published already; nothing is left to do"
+            )
         if proposed.signed.version != before.version + 1:
             raise ConflictError(
                 f"root {proposed.signed.version} was proposed, and {before.version} is published by now: somebody has"

@@ -11,6 +11,7 @@ from edgeferry.fleet.files import PRIVATE, explained, folder_lock, write_atomica
 from edgeferry.fleet.passphrase import Passphrase
 from edgeferry.fleet.publication import Publication
 from edgeferry.fleet.rendering import hint, human_bytes, print_json
+from edgeferry.fleet.sealing import is_sealed
 from edgeferry.fleet.session import Session, fleet_command, signs
 
 __all__ = ["backup", "restore"]
@@ -58,8 +59,11 @@ def restore(session: Session, file: Path) -> None:
         raise ConfigurationError(
             f"{file}: {human_bytes(size_bytes)}, a backup has at most {human_bytes(MAX_BACKUP_BYTES)}"
         )
+    data = file.read_bytes()
+    if not is_sealed(data):
+        raise ConfigurationError(f"{file}: the backup is none: wanted a file that `edgeferry keys backup` has written")
     secret = Passphrase(session.passphrase_file).get(str(file))
-    files = restore_backup(file.read_bytes(), secret, session.fleet_dir)
+    files = restore_backup(data, secret, session.fleet_dir)
     if session.as_json:
         print_json({"fleet": str(session.fleet_dir), "files": files})
         return

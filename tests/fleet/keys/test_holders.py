@@ -319,6 +319,7 @@ def test_two_of_three_by_the_commands(edgeferry: Run, fleet_dir: Path, passphras
     signed = must(edgeferry("keys", "sign", file, "--key", str(tmp_path / "carol.locked"), "--yes", *secret))
     assert "root: 2 of " in signed.stdout
     done = must(edgeferry("keys", "import", file, "--json"))
+    assert "root 3 has enough signatures and is published already" in edgeferry("keys", "import", file).stderr
 
     assert done.json == {"published": True, "generation": 3, "root": 3, "proposal": None, "approval": None}
     places = [
