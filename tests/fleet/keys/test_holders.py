@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,19 @@ from tests.fleet.conftest import Run
 from tests.fleet.keys.conftest import must
 from tests.trust.simulator import Device, Fleet, reason, refused
 
+from edgeferry.fleet.commands import keys as keys_command
 from edgeferry.fleet.errors import ConfigurationError, ConflictError, UsageError
 from edgeferry.fleet.keys import KeyRole
 from edgeferry.fleet.rekeying import Rekeying
 from edgeferry.fleet.repository import Repository
-from edgeferry.fleet.roots import parse_public_key, parse_root, public_key_of
+from edgeferry.fleet.roots import (
+    parse_public_key,
+    parse_root,
+    public_key_of,
+    role_of_key,
+    with_added_key,
+    with_key,
+)
 from edgeferry.wire.messages import Reason
 
 
@@ -293,6 +302,8 @@ def test_pushes_go_on_while_keys_that_are_only_needed_to_renew_are_elsewhere(fle
         lambda value: {**value, "scheme": "rsa"},
         lambda value: {**value, "keyval": {"public": "zz"}},
         lambda value: {key: value[key] for key in ("keyid", "scheme")},
+        lambda value: {**value, "keytype": "ecdsa"},
+        lambda value: {**value, "keyval": {"public": "00"}},
     ],
 )
 def test_what_is_no_public_key_is_told(alter: Callable[[dict[str, object]], object]) -> None:
@@ -332,6 +343,67 @@ def test_two_of_three_by_the_commands(edgeferry: Run, fleet_dir: Path, passphras
         ("root", "elsewhere", "2 of 3"),
     ]
     assert Repository.open(fleet_dir).root().version == 3
+
+
+def test_keys_are_replaced_revoked_and_renewed_by_the_commands(
+    edgeferry: Run, fleet_dir: Path, passphrase_file: Path, tmp_path: Path
+) -> None:
+    must(edgeferry("keys", "new", str(tmp_path / "ci"), "--passphrase-file", str(passphrase_file)))
+    again = edgeferry("keys", "new", str(tmp_path / "ci"), "--passphrase-file", str(passphrase_file))
+    assert (again.exit_code, "a key is never overwritten" in again.stderr) == (2, True)
+    must(edgeferry("keys", "add", "documents", str(tmp_path / "ci.public.json")))
+    own, of_ci = Rekeying(Repository.open(fleet_dir)).keyids()[KeyRole.DOCUMENTS]
+
+    unsaid = edgeferry("keys", "rotate", "documents")
+    assert unsaid.exit_code == 2
+    assert "documents has 2 keys; say which one with --key" in unsaid.stderr
+    assert "documents has a new key" in must(edgeferry("keys", "rotate", "documents", "--key", own[:8])).stdout
+    assert "is revoked" in must(edgeferry("keys", "revoke", of_ci[:8])).stdout
+
+    (left,) = Rekeying(Repository.open(fleet_dir)).keyids()[KeyRole.DOCUMENTS]
+    assert left not in {own, of_ci}
+    before = Repository.open(fleet_dir).generation
+    assert must(edgeferry("keys", "renew", "--json")).json["generation"] == before  # nothing is due yet
+
+
+def test_a_status_of_what_has_expired_ends_with_1_and_says_what_to_do(
+    edgeferry: Run, fleet_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_three_months = datetime.now(UTC) + timedelta(days=91)
+    monkeypatch.setattr(keys_command, "now", lambda: in_three_months)
+
+    expired = edgeferry("keys", "status")
+    assert expired.exit_code == 1
+    assert "timestamp metadata has expired on" in expired.stderr
+    assert "renew it with `edgeferry keys renew`" in expired.stderr
+
+    must(edgeferry("keys", "renew"))
+    assert edgeferry("keys", "status").exit_code == 0
+
+
+def test_the_beginning_of_an_id_has_to_name_one_key() -> None:
+    keyids = {KeyRole.ROOT: ("aa1", "ab2"), KeyRole.TARGETS: ("cc3",)}
+
+    assert role_of_key(keyids, "cc") == (KeyRole.TARGETS, "cc3")
+    for beginning in ("a", "", "d"):
+        with pytest.raises(UsageError, match="of this fleet has an id that begins with"):
+            role_of_key(keyids, beginning)
+
+
+def test_metadata_that_is_no_root_is_told(fleet: Fleet) -> None:
+    with pytest.raises(ConfigurationError, match="is timestamp metadata, wanted a root"):
+        parse_root(fleet.repository.timestamp(), "file")
+
+
+def test_one_of_several_keys_is_replaced_and_the_others_stay(fleet: Fleet) -> None:
+    other = CryptoSigner.generate_ed25519().public_key
+    new = CryptoSigner.generate_ed25519().public_key
+    root = with_added_key(fleet.repository.root(), KeyRole.TIMESTAMP, other)
+    (own, _) = root.roles[KeyRole.TIMESTAMP].keyids
+
+    replaced = with_key(root, KeyRole.TIMESTAMP, new, own)
+
+    assert replaced.roles[KeyRole.TIMESTAMP].keyids == [other.keyid, new.keyid]
 
 
 def test_a_key_that_is_not_named_or_does_not_exist_is_told(edgeferry: Run) -> None:
