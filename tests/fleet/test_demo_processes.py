@@ -6,7 +6,8 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -77,8 +78,25 @@ def test_a_command_that_does_not_end_is_killed(here):
     assert not Path("/proc", (here / "pid").read_text()).exists()
 
 
+@pytest.fixture
+def started() -> Iterator[Callable[[str], "subprocess.Popen[str]"]]:
+    """Return what runs a household in a session of its own; whatever is left of it in the end is killed."""
+    made: list[subprocess.Popen[str]] = []
+
+    def start(code: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-c", RUN + code]
+        made.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True))
+        return made[-1]
+
+    yield start
+    for process in made:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
 @pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the demo", "of a terminal"])
-def test_an_interrupted_command_clears_up(here, send):
+def test_an_interrupted_command_clears_up(here, started, send):
     name = module(here, TIDY)
     demo = started(f"h.python({name!r})")
     wait_until((here / "started").exists)
@@ -90,7 +108,7 @@ def test_an_interrupted_command_clears_up(here, send):
     assert not (here / "started").exists()
 
 
-def test_an_interrupted_conversion_leaves_no_temporary_folder(here, monkeypatch):
+def test_an_interrupted_conversion_leaves_no_temporary_folder(here, started, monkeypatch):
     temporary = here / "tmp"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
@@ -106,13 +124,7 @@ def test_an_interrupted_conversion_leaves_no_temporary_folder(here, monkeypatch)
     assert list(temporary.iterdir()) == []
 
 
-def started(code: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-c", RUN + code], stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-
-
-def wait_until(condition: Callable[[], object], *, timeout_s: float = 20) -> None:
+def wait_until(condition: Callable[[], object], *, timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
