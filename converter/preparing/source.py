@@ -89,5 +89,13 @@ def told_by_source(prepared: Mapping[Path, Path]) -> Iterator[None]:
 
 
 def are_arrays(source: Path) -> bool:
-    """Return whether ``source`` is, or shall be, a file or folder of arrays."""
-    return holds_arrays(source) if source.is_dir() else source.suffix.lower() not in _FILES
+    """Return whether ``source`` is, or shall be, a file or folder of arrays.
+
+    Raises:
+        RequestError: No file can be called so.
+    """
+    try:
+        is_folder = source.is_dir()
+    except OSError as err:
+        raise RequestError(f"{source}: {err.strerror}") from err
+    return holds_arrays(source) if is_folder else source.suffix.lower() not in _FILES

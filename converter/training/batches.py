@@ -54,10 +54,6 @@ class Batches:
         for start in range(0, self.count, self.size):
             yield self._taken(slice(start, start + self.size))
 
-    def first(self, count: int) -> "Batches":
-        """Return the first ``count`` samples."""
-        return Batches([one[:count] for one in self.inputs], [one[:count] for one in self.targets], self.size)
-
     def _taken(self, which: Any) -> tuple[Arrays, Arrays]:
         return [one[which] for one in self.inputs], [one[which] for one in self.targets]
 

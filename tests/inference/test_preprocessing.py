@@ -112,6 +112,7 @@ def test_series_are_scaled_column_by_column():
         (lambda: ImagePreprocessing(color=Color.GRAY, std=(1.0, 2.0, 3.0)), "std has 3 numbers, wanted 1, or 1"),
         (lambda: SeriesPreprocessing(columns=(), window=1), "columns names nothing"),
         (lambda: SeriesPreprocessing(columns=("a", "a"), window=1), "or one column twice"),
+        (lambda: SeriesPreprocessing(columns=("a",), window=2, hop=3), "hop is 3, wanted at most 2"),
     ],
 )
 def test_what_contradicts_itself_is_refused(make, message):

@@ -22,6 +22,8 @@ from edgeferry.converter.inspection.page import (
 from edgeferry.converter.inspection.saved_model_facts import MetaGraphFacts, SavedModelFacts, Variable
 from edgeferry.converter.inspection.saved_model_page import saved_model_sections, saved_model_tree, saved_model_warnings
 from edgeferry.converter.inspection.tflite_facts import (
+    FusedOperator,
+    Fusion,
     OperatorFacts,
     OperatorKind,
     Quantization,
@@ -234,7 +236,6 @@ def tflite(operators: int, **changes) -> TfliteFacts:
             (at + 1,),
             5,
             7,
-            fused=(f"x/a{at}", f"b{at}"),
             subgraphs=(0, 9),
         )
         for at in range(operators)
@@ -253,6 +254,9 @@ def tflite(operators: int, **changes) -> TfliteFacts:
         "weight_bytes": 0,
         "macs": 0,
         "peak_activation_bytes": 9,
+        "fusion": Fusion(
+            tuple(FusedOperator(at, "CONV_2D", (f"x/a{at}", f"b{at}"), "relu") for at in range(operators))
+        ),
     }
     return TfliteFacts(**{**facts, **changes})
 
