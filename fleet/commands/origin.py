@@ -46,6 +46,7 @@ def origin(session: Session, origin_id: str | None, rate_mb_s: float) -> None:
         else:
             click.echo(f"origin {name} serves generation {repository.generation} at {session.url()}")
             hint("press Ctrl-C to stop it")
+        repository.reload()  # another command may have published while we connected; what is older confuses readers
         repository.renew(now(), lifetime=_LIFETIME)
         warn_of_expiry(repository, now())
         watch.say(repository.roots(), repository.timestamp())
