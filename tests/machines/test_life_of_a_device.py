@@ -152,7 +152,7 @@ def test_telemetry_and_models_are_shown_by_monitor(life: Life) -> None:
     def shown() -> set[str]:
         heard = json.loads(life.workstation.must("monitor", "--once", "--json").stdout)["devices"][DEVICE]
         assert heard["telemetry"]["agent_rss_bytes"] > 1 << 20
-        return set(heard["telemetry"]["models"])
+        return set(heard["telemetry"].get("models", {}))  # left out until the serving process has told figures
 
     wait_for(lambda: shown() == {"digits", "floats"}, "telemetry of both models")
 
