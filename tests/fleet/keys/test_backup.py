@@ -61,7 +61,11 @@ def test_nothing_is_overwritten(locked: Run, backup: Path, fleet_dir: Path, pass
     assert files_of(fleet_dir) == before
 
 
-@pytest.mark.parametrize("content", [b"", b"garbage", seal(b"garbage", b"correct horse battery staple")])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"garbage", seal(b"garbage", b"correct horse battery staple")],
+    ids=["nothing", "garbage", "sealed garbage"],
+)
 def test_what_is_no_backup_is_told_and_leaves_nothing(
     locked: Run, passphrase_file: Path, tmp_path: Path, content: bytes
 ) -> None:

@@ -31,7 +31,11 @@ def test_an_altered_byte_is_noticed(at):
         unseal(bytes(altered), b"passphrase")
 
 
-@pytest.mark.parametrize("data", [b"", b"{}\n", b"\xff" * 2000, SEALED.replace(b'"n":131072', b'"n":2097152')])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{}\n", b"\xff" * 2000, SEALED.replace(b'"n":131072', b'"n":2097152')],
+    ids=["nothing", "no header", "garbage", "too costly"],
+)
 def test_what_is_no_sealed_file_is_told_and_costs_no_memory(data):
     with pytest.raises(SealError, match="is not a sealed file"):
         unseal(data, b"passphrase")
